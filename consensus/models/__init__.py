@@ -1,0 +1,1 @@
+"""How a model is called: clients, limits, retries, prices, tape."""
