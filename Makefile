@@ -1,0 +1,46 @@
+# Two commands set up everything they need: `make demo` and `make test`.
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+export LITELLM_LOCAL_MODEL_COST_MAP := True
+
+.PHONY: help demo test check lint types contracts wheel clean
+
+help: ## what there is
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(BIN)/uv:
+	@command -v $(PYTHON) >/dev/null || { echo "needs Python 3.11 or newer as $(PYTHON)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.9'
+
+$(STAMP): pyproject.toml | $(BIN)/uv
+	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet --editable '.[local,report]' --group dev
+	@touch $(STAMP)
+
+demo: $(STAMP) ## set up and decide real tasks with real local models; no key
+	$(BIN)/consensus models pull qwen2.5-coder-0.5b-instruct qwen2.5-coder-1.5b-instruct
+	$(BIN)/python -m benchmarks.demo
+
+test: $(STAMP) ## set up and run the tests
+	$(BIN)/python -m pytest
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP)
+	$(BIN)/mypy
+
+contracts: $(STAMP)
+	$(BIN)/lint-imports
+
+wheel: $(STAMP) ## build sdist and wheel, install outside the checkout, read a default of each kind
+	bash tests/wheel.sh $(abspath $(BIN))
+
+check: lint types contracts test wheel ## what CI runs
+
+clean:
+	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,310 @@
+"""From ballots to a conclusion: pure, without clock or I/O (design/engine.md).
+
+The engine, ``ledger replay`` and the benchmark call the same :func:`conclude`, so a receipt's
+ballots give the receipt's decision, byte for byte. Nothing here depends on the order in which
+ballots stand: they are sorted, counted, and summed exactly.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+
+from consensus.aggregation.votes import TIE_TOLERANCE
+from consensus.ballots import Answer, Ballot, Failure
+from consensus.decisions import Action
+from consensus.orchestrators.evidence import (
+    consensus_ranking,
+    median_score,
+    option_posterior,
+)
+from consensus.orchestrators.spec import HopRecord, StrategySpec
+from consensus.tasks import Kind
+
+from pydantic import BaseModel, ConfigDict
+
+__all__ = ["Conclusion", "conclude"]
+
+SCORE_TOLERANCE = 0.1
+"""Scores within this share of the scale's width count as agreeing."""
+
+
+class Conclusion(BaseModel):
+    """What follows from the ballots, before cost and time are added."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    action: Action
+    outcome: Answer | None = None
+    posterior: dict[str, float] = {}
+    probability: float | None = None
+    agreement: float = 0.0
+    tied: tuple[str, ...] = ()
+    calibrated: bool = False
+    reasons: tuple[str, ...] = ()
+
+
+class Leader(BaseModel):
+    """The best-supported answer: one, or several that are tied."""
+
+    model_config = ConfigDict(frozen=True)
+
+    answer: Answer | None
+    tied: tuple[str, ...]
+    posterior: dict[str, float]
+    probability: float | None
+    supporters: frozenset[int]
+    """Seats (of all voiced hops) whose ballot agrees with the leader."""
+
+
+def conclude(
+    kind: Kind,
+    options: Sequence[str],
+    hops: Sequence[HopRecord],
+    *,
+    scale: tuple[float, float] | None = None,
+) -> Conclusion:
+    """Conclude over all hops that were run, the last of which has the say.
+
+    Args:
+        kind: the task's kind.
+        options: its closed set of answers (items, for a ranking); empty where open.
+        hops: in the order in which they were run; at least one.
+        scale: of a score.
+    """
+    reasons: list[str] = []
+    voiced: list[HopRecord] = []
+    for hop in hops:
+        reasons.extend(_failures_named(hop))
+        if len(hop.ballots) >= hop.spec.quorum:
+            voiced.append(hop)
+        else:
+            reasons.append(
+                f"{hop.name}: {len(hop.ballots)} of {hop.spec.seats} configured seats gave a valid "
+                f"ballot; the quorum is {hop.spec.quorum}, so they decide nothing"
+            )
+    if not voiced:
+        return Conclusion(
+            action="abstain",
+            reasons=(*reasons, "no hop reached its quorum: there is no basis for any outcome"),
+        )
+    spec = voiced[-1].spec
+    leader = _leader(kind, options, voiced, scale)
+    configured = sum(hop.spec.seats for hop in voiced)
+    agreement = len(leader.supporters) / configured
+    shared = {
+        "posterior": leader.posterior,
+        "probability": leader.probability,
+        "agreement": agreement,
+        "tied": leader.tied,
+        "calibrated": False,
+    }
+    if leader.tied:
+        names = " = ".join(_short(option) for option in leader.tied)
+        reasons.append(f"a tie: {names}; the order of a list decides nothing")
+        return Conclusion(action="escalate", reasons=tuple(reasons), **shared)
+    if voiced[-1] is not hops[-1]:
+        reasons.append(f"{hops[-1].name} was asked and has no voice; the hop before it did not suffice")
+        return Conclusion(action="escalate", reasons=tuple(reasons), **shared)
+    last = voiced[-1]
+    backing = sum(1 for ballot in last.ballots if ballot.seat in leader.supporters)
+    objections = _objections(kind, spec, last, leader, backing)
+    reasons.append(_lead_sentence(kind, leader, last, backing))
+    if objections:
+        return Conclusion(action="escalate", reasons=(*reasons, *objections), **shared)
+    return Conclusion(action="act", outcome=leader.answer, reasons=tuple(reasons), **shared)
+
+
+# -- the leader ------------------------------------------------------------------------------------
+
+
+def _leader(
+    kind: Kind,
+    options: Sequence[str],
+    hops: Sequence[HopRecord],
+    scale: tuple[float, float] | None,
+) -> Leader:
+    if kind == "rank":
+        return _rank_leader(options, hops)
+    if kind == "score":
+        assert scale is not None  # noqa: S101 - a score task always has one
+        return _score_leader(hops, scale)
+    if kind == "generate":
+        return _generate_leader(hops)
+    return _option_leader(options, hops)
+
+
+def _option_leader(options: Sequence[str], hops: Sequence[HopRecord]) -> Leader:
+    posterior = option_posterior(options, hops)
+    best = max(posterior.values())
+    tied = tuple(o for o in options if best - posterior[o] <= TIE_TOLERANCE)
+    supporters = frozenset(
+        b.seat for hop in hops for b in hop.ballots if len(tied) == 1 and b.answer == tied[0]
+    )
+    if len(tied) > 1:
+        supporters = _largest_group(hops, tied)
+    return Leader(
+        answer=tied[0] if len(tied) == 1 else None,
+        tied=tied if len(tied) > 1 else (),
+        posterior=posterior,
+        probability=best,
+        supporters=supporters,
+    )
+
+
+def _largest_group(hops: Sequence[HopRecord], tied: Sequence[str]) -> frozenset[int]:
+    """The seats behind the best-backed of several tied options: agreement is that of a leader."""
+    groups = [
+        frozenset(b.seat for hop in hops for b in hop.ballots if b.answer == option)
+        for option in tied
+    ]
+    return max(groups, key=len)
+
+
+def _rank_leader(options: Sequence[str], hops: Sequence[HopRecord]) -> Leader:
+    orders = [tuple(b.answer) for hop in hops for b in hop.ballots if isinstance(b.answer, tuple)]
+    best = consensus_ranking(options, orders)
+    posterior = option_posterior(options, [_first_places(hop) for hop in hops])
+    if len(best) > 1:
+        tied = tuple(sorted({order[i] for order in best for i in _differing(best)}))
+        return Leader(
+            answer=None,
+            tied=tied,
+            posterior=posterior,
+            probability=max(posterior.values()),
+            supporters=frozenset(),
+        )
+    order = best[0]
+    supporters = frozenset(b.seat for hop in hops for b in hop.ballots if b.answer == order)
+    return Leader(
+        answer=order,
+        tied=(),
+        posterior=posterior,
+        probability=posterior[order[0]],
+        supporters=supporters,
+    )
+
+
+def _differing(orders: Sequence[tuple[str, ...]]) -> list[int]:
+    return [i for i in range(len(orders[0])) if len({order[i] for order in orders}) > 1]
+
+
+def _first_places(hop: HopRecord) -> HopRecord:
+    ballots = tuple(
+        b.model_copy(update={"answer": b.answer[0], "distribution": None})
+        for b in hop.ballots
+        if isinstance(b.answer, tuple)
+    )
+    return hop.model_copy(update={"ballots": ballots})
+
+
+def _score_leader(hops: Sequence[HopRecord], scale: tuple[float, float]) -> Leader:
+    ballots = [b for b in hops[-1].ballots if isinstance(b.answer, int | float)]
+    values = [float(b.answer) for b in ballots if isinstance(b.answer, int | float)]
+    middle = median_score(values)
+    near = SCORE_TOLERANCE * (scale[1] - scale[0])
+    supporters = frozenset(
+        b.seat
+        for hop in hops
+        for b in hop.ballots
+        if isinstance(b.answer, int | float) and abs(float(b.answer) - middle) <= near + 1e-12
+    )
+    counts = Counter(f"{value:g}" for value in values)
+    posterior = {key: counts[key] / len(values) for key in sorted(counts, key=float)}
+    within = sum(1 for value in values if abs(value - middle) <= near + 1e-12)
+    return Leader(
+        answer=middle,
+        tied=(),
+        posterior=posterior,
+        probability=within / len(values),
+        supporters=supporters,
+    )
+
+
+def _generate_leader(hops: Sequence[HopRecord]) -> Leader:
+    ballots = hops[-1].ballots
+    groups: dict[str, list[Ballot]] = {}
+    for ballot in ballots:
+        groups.setdefault(_canonical(ballot.answer), []).append(ballot)
+    most = max(len(group) for group in groups.values())
+    leaders = sorted(key for key, group in groups.items() if len(group) == most)
+    names = {key: f"candidate-{i}" for i, key in enumerate(sorted(groups))}
+    posterior = {names[key]: len(groups[key]) / len(ballots) for key in sorted(groups)}
+    group = groups[leaders[0]]
+    single = len(leaders) == 1
+    return Leader(
+        answer=group[0].answer if single else None,
+        tied=() if single else tuple(names[key] for key in leaders),
+        posterior=posterior if len(ballots) > 1 else {},
+        probability=most / len(ballots) if len(ballots) > 1 else None,
+        supporters=frozenset(ballot.seat for ballot in group),
+    )
+
+
+def _canonical(answer: Answer) -> str:
+    if isinstance(answer, str):
+        return " ".join(answer.split())
+    return json.dumps(answer, sort_keys=True, ensure_ascii=False)
+
+
+# -- the rule --------------------------------------------------------------------------------------
+
+
+def _objections(
+    kind: Kind, spec: StrategySpec, hop: HopRecord, leader: Leader, backing: int
+) -> list[str]:
+    """Why the leader may not be acted upon; empty if it may."""
+    found = []
+    share = backing / spec.seats
+    if kind != "rank" or spec.min_agreement > 0.5:
+        enough = share > 0.5 if spec.min_agreement == 0.5 else share >= spec.min_agreement - 1e-12
+        if not enough:
+            wanted = "more than half" if spec.min_agreement == 0.5 else f"{spec.min_agreement:.0%}"
+            found.append(
+                f"{backing} of {spec.seats} configured seats back it; the row asks for {wanted}"
+            )
+    if spec.veto is not None:
+        against = len(hop.ballots) - backing
+        if kind == "approve" and leader.answer == "approve" and against >= spec.veto:
+            found.append(f"{against} seats reject; {spec.veto} are a veto")
+    probability = leader.probability
+    if probability is not None and kind == "approve":
+        losses = spec.losses
+        if losses is not None and isinstance(leader.answer, str):
+            threshold = losses.threshold(leader.answer)
+            if probability <= threshold:
+                found.append(
+                    f"P({leader.answer}) = {probability:.3f} does not pass {threshold:.3f}, which "
+                    f"losses {losses.false_approve:g} : {losses.false_reject:g} ask for"
+                )
+    if probability is not None and spec.alpha is not None and probability < 1 - spec.alpha:
+        found.append(f"P = {probability:.3f} is below 1 − α = {1 - spec.alpha:.3f}")
+    return found
+
+
+def _lead_sentence(kind: Kind, leader: Leader, hop: HopRecord, backing: int) -> str:
+    what = {
+        "rank": "this order",
+        "score": f"{leader.answer!s}",
+        "generate": "this answer",
+    }.get(kind, _short(str(leader.answer)))
+    sentence = f"{hop.name}: {backing} of {hop.spec.seats} configured seats say {what}"
+    if leader.probability is not None:
+        sentence += f"; P = {leader.probability:.3f} (uncalibrated)"
+    return sentence
+
+
+def _failures_named(hop: HopRecord) -> list[str]:
+    return [_failure_sentence(hop.name, failure) for failure in hop.failures]
+
+
+def _failure_sentence(name: str, failure: Failure) -> str:
+    return (
+        f"{name}: seat {failure.seat} ({failure.model}, {failure.framing}) failed: {failure.failure}"
+    )
+
+
+def _short(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= 60 else line[:57] + "…"

@@ -1,0 +1,57 @@
+"""What an orchestrator may do: ask a seat. Nothing else spends money."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Protocol
+
+from consensus.ballots import Ballot, Failure
+from consensus.orchestrators.spec import Poll, StrategySpec
+from consensus.panel.seats import Seat
+from consensus.tasks import Task
+
+__all__ = ["Orchestrator", "Session", "poll_seats"]
+
+
+class Session(Protocol):
+    """One hop's access to its panel."""
+
+    @property
+    def panel(self) -> Sequence[Seat]:
+        """The configured seats, in order."""
+        ...
+
+    async def ask(self, seat: Seat) -> Ballot | Failure:
+        """Put the task to one seat; a seat's trouble is a failure, never an exception."""
+        ...
+
+
+class Orchestrator(Protocol):
+    """How ballots are obtained."""
+
+    async def __call__(self, task: Task, spec: StrategySpec, session: Session) -> Poll:
+        """Run one hop. Cancelling it leaves nothing running."""
+        ...
+
+
+async def poll_seats(session: Session, seats: Sequence[Seat]) -> Poll:
+    """Ask these seats at once; results in seat order.
+
+    Group semantics: one seat's failure never stops the others; a bug in our own code (any
+    exception at all) cancels them and is raised.
+    """
+    if len(seats) == 1:
+        return sort_poll([await session.ask(seats[0])])
+    async with asyncio.TaskGroup() as group:
+        running = [group.create_task(session.ask(seat)) for seat in seats]
+    return sort_poll([task.result() for task in running])
+
+
+def sort_poll(results: Sequence[Ballot | Failure]) -> Poll:
+    """Ballots and failures apart, each by seat."""
+    ordered = sorted(results, key=lambda result: result.seat)
+    return Poll(
+        ballots=tuple(r for r in ordered if isinstance(r, Ballot)),
+        failures=tuple(r for r in ordered if isinstance(r, Failure)),
+    )

@@ -1,0 +1,82 @@
+"""What binds every test: no real network, no real waiting, honest skips."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+ROOT = Path(__file__).resolve().parent.parent
+os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+os.environ.setdefault("CONSENSUS_DATA", str(ROOT.parent / "shared" / "data"))
+
+settings.register_profile(
+    "default", deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("default")
+
+_connect = socket.socket.connect
+
+
+def _loopback_only(self: socket.socket, address: Any) -> None:
+    if self.family in (socket.AF_INET, socket.AF_INET6):
+        host = address[0]
+        try:
+            local = ipaddress.ip_address(host).is_loopback
+        except ValueError:
+            local = host == "localhost"
+        if not local:
+            raise RuntimeError(f"a test tried to reach {host}: only loopback is allowed")
+    _connect(self, address)
+
+
+@pytest.fixture(autouse=True)
+def _no_network(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing leaves this machine, except where a test fetches a model through a registry."""
+    if request.node.get_closest_marker("needs") is None:
+        monkeypatch.setattr(socket.socket, "connect", _loopback_only)
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No test sees a developer's keys, endpoints or ledger."""
+    for name in list(os.environ):
+        if name.endswith(("_API_KEY", "_BASE_URL", "_API_BASE")) or name.startswith("CONSENSUS_"):
+            if name not in {"CONSENSUS_DATA", "CONSENSUS_MODELS"}:
+                monkeypatch.delenv(name)
+    monkeypatch.setenv("CONSENSUS_LEDGER", str(tmp_path / "ledger.db"))
+
+
+def _absent(part: str) -> str | None:
+    """Why a part is missing here, or None."""
+    if part == "recorded-data":
+        folder = Path(os.environ["CONSENSUS_DATA"])
+        return None if folder.is_dir() else f"no recorded answers at {folder}"
+    if part == "local-model":
+        from importlib.util import find_spec
+
+        return None if find_spec("xllamacpp") else "xllamacpp is not installed"
+    return f"unknown part {part!r}"
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for mark in item.iter_markers("needs"):
+        for part in mark.args:
+            why = _absent(part)
+            if why is None:
+                continue
+            if os.environ.get("CI") == "true":
+                pytest.fail(f"CI must have every part: {why}", pytrace=False)
+            pytest.skip(why)
+
+
+@pytest.fixture
+def no_backoff(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Retries do not wait."""
+    yield
