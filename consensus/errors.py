@@ -24,7 +24,11 @@ Messages never hold keys and, by default, no judged text.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from consensus.ballots import Usage
+    from consensus.models.protocol import CallRecord
 
 __all__ = [
     "BudgetError",
@@ -120,9 +124,13 @@ class MissingExtraError(DeclarationError):
 
 
 class RunError(ConsensusError):
-    """Something failed while running. ``failure`` is its class."""
+    """Something failed while running. ``failure`` is its class.
+
+    ``calls`` are the records of the attempts that were made before it was raised, in order.
+    """
 
     failure: FailureClass
+    calls: tuple[CallRecord, ...] = ()
 
     def __init__(self, message: str, *, failure: FailureClass) -> None:
         self.message = message
@@ -140,6 +148,9 @@ class ProviderError(RunError):
         retry_after_s: the provider's own wish, in seconds.
         status: the HTTP status, where there was one.
         model: the model that was asked.
+        usage: what the failed attempt used up, where the provider said so; it is billed.
+        served_model: the model that served the failed attempt, where the provider said so.
+        request_id: the provider's name for the attempt.
     """
 
     def __init__(
@@ -151,12 +162,18 @@ class ProviderError(RunError):
         retry_after_s: float | None = None,
         status: int | None = None,
         model: str | None = None,
+        usage: Usage | None = None,
+        served_model: str | None = None,
+        request_id: str | None = None,
     ) -> None:
         super().__init__(message, failure=failure)
         self.retryable = retryable
         self.retry_after_s = retry_after_s
         self.status = status
         self.model = model
+        self.usage = usage
+        self.served_model = served_model
+        self.request_id = request_id
 
 
 class UnreadableError(RunError):

@@ -21,12 +21,19 @@ __all__ = [
     "Deadline",
     "ModelClient",
     "Part",
+    "PriceBasis",
     "Purpose",
     "Request",
     "Turn",
 ]
 
 Purpose = Literal["ballot", "repair", "debate", "frontier", "grade", "candidate"]
+
+PriceBasis = Literal[
+    "none", "served", "estimated_price", "estimated_usage", "estimated_price_and_usage"
+]
+"""What a call's cost rests on: nothing was billed; the served model's own price and the provider's
+own count; or an estimate of either, on the dear side, where one of them is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +143,8 @@ class CallRecord:
     """One attempt at one call, as the ledger keeps it.
 
     ``cost_pico`` is the price of the model *served*; ``key`` is the tape's content hash, with which
-    a run that was killed finds the answers it has already paid for.
+    a run that was killed finds the answers it has already paid for. ``price_basis`` says what the
+    cost rests on. A ``replayed`` record is the original call's: same id, same cost, no new payment.
     """
 
     call_id: str
@@ -157,6 +165,7 @@ class CallRecord:
     completion: Completion | None = None
     task_type: str = ""
     replayed: bool = False
+    price_basis: PriceBasis = "none"
 
 
 class CallSink(Protocol):
