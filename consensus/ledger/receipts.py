@@ -13,7 +13,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -62,6 +62,43 @@ class ReceiptHop(_Frozen):
     failures: tuple[Failure, ...] = ()
 
 
+class RanStrategy(Protocol):
+    """A resolved strategy that knows how many seats it configures."""
+
+    @property
+    def seats(self) -> int:
+        """Configured seats."""
+        ...
+
+    def model_dump(self, *, mode: str) -> dict[str, Any]:
+        """Itself as plain JSON."""
+        ...
+
+
+class RanHop(Protocol):
+    """A hop as the engine holds it after it was run."""
+
+    @property
+    def name(self) -> str:
+        """The hop's name."""
+        ...
+
+    @property
+    def spec(self) -> RanStrategy:
+        """Its resolved strategy."""
+        ...
+
+    @property
+    def ballots(self) -> tuple[Ballot, ...]:
+        """What came back."""
+        ...
+
+    @property
+    def failures(self) -> tuple[Failure, ...]:
+        """What did not."""
+        ...
+
+
 class Receipt(_Frozen):
     """One decision's record.
 
@@ -71,10 +108,10 @@ class Receipt(_Frozen):
         task: the task as its constructor takes it (by alias); without text where ``text_stored``
             is false: each judged text is then its SHA-256, and options, items and scale remain.
         task_sha256: of the whole task, text included.
-        route: how the policy table came to this strategy; plain JSON.
+        route: the hops that were run and why the policy table chose them; plain JSON.
         hops: what was asked, in order, and what came back.
         frontier: what the frontier model said beside the decision.
-        measured: whatever else the conclusion takes as given (wall time, a budget's end …).
+        measured: what else a conclusion takes as given: ``latency_s``, and what the engine adds.
         prices_sha256, prompts_sha256: of the price map and of the prompts that were in force.
         job_id, task_index: of a decision that is one row of a file.
     """
@@ -98,15 +135,13 @@ class Receipt(_Frozen):
     task_index: int | None = None
 
     @classmethod
-    def of(
+    def make(
         cls,
-        task: Task,
-        decision: Decision,
         *,
-        receipt_id: str,
-        hops: Sequence[ReceiptHop],
-        policy_version: str,
-        route: Mapping[str, Any] | None = None,
+        task: Task,
+        hops: Sequence[RanHop | ReceiptHop],
+        decision: Decision,
+        route_reasons: Sequence[str] = (),
         measured: Mapping[str, Any] | None = None,
         prices_sha256: str = "",
         prompts_sha256: str = "",
@@ -114,22 +149,24 @@ class Receipt(_Frozen):
         task_index: int | None = None,
         created_at: float | None = None,
     ) -> Receipt:
-        """The receipt of a decision that was just drawn."""
+        """The receipt of a decision that was just drawn; its id is ``decision.receipt_id``."""
         from consensus import __version__
 
+        if decision.receipt_id is None:
+            raise ValueError("a decision without a receipt_id has no receipt")
         return cls(
-            receipt_id=receipt_id,
+            receipt_id=decision.receipt_id,
             created_at=time.time() if created_at is None else created_at,
             engine_version=__version__,
-            policy_version=policy_version,
+            policy_version=decision.policy_version,
             prices_sha256=prices_sha256,
             prompts_sha256=prompts_sha256,
             task=task.model_dump(mode="json", by_alias=True),
             task_sha256=task_sha256(task),
-            route=dict(route or {}),
-            hops=tuple(hops),
+            route={"hops": list(decision.route), "reasons": list(route_reasons)},
+            hops=tuple(hop if isinstance(hop, ReceiptHop) else _as_run(hop) for hop in hops),
             frontier=decision.frontier,
-            measured=dict(measured or {}),
+            measured={"latency_s": decision.latency_s, **(measured or {})},
             decision=decision,
             job_id=job_id,
             task_index=task_index,
@@ -171,12 +208,12 @@ class Receipt(_Frozen):
         exclude = {"decision": {"ballots", "failures"}} if self._spread() else None
         serializer = self.__pydantic_serializer__
         try:
-            return bytes(serializer.to_json(self, exclude=exclude))  # type: ignore[arg-type]
+            return bytes(serializer.to_json(self, exclude=exclude))
         except PydanticSerializationError as error:
             if not isinstance(error.__cause__, UnicodeEncodeError) and "utf-8" not in str(error):
                 raise
         # A lone surrogate is not text and has no bytes: it becomes a question mark.
-        text = json.dumps(self.model_dump(exclude=exclude), ensure_ascii=False, allow_nan=False)  # type: ignore[arg-type]
+        text = json.dumps(self.model_dump(exclude=exclude), ensure_ascii=False, allow_nan=False)
         return text.encode("utf-8", "replace")
 
     @staticmethod
@@ -259,6 +296,16 @@ def task_sha256(task: Task) -> str:
         separators=(",", ":"),
     )
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _as_run(hop: RanHop) -> ReceiptHop:
+    return ReceiptHop(
+        name=hop.name,
+        strategy=hop.spec.model_dump(mode="json"),
+        seats=hop.spec.seats,
+        ballots=hop.ballots,
+        failures=hop.failures,
+    )
 
 
 def sha256_label(text: str) -> str:
