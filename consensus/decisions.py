@@ -50,6 +50,7 @@ class Decision(BaseModel):
         cost: everything this decision paid for, retries and escalations included. The frontier
             call beside it is not part of it: it has its own.
         partial: a budget or a deadline cut the decision short.
+        error: why this task could not be asked at all (``decide_many`` and files); else None.
         policy_version: hash of the policy table that ruled.
         receipt_id: where the ledger keeps it; None where no ledger is kept.
     """
@@ -70,6 +71,7 @@ class Decision(BaseModel):
     latency_s: float = 0.0
     reasons: tuple[str, ...] = ()
     partial: bool = False
+    error: str | None = None
     task_type: str
     kind: Kind
     task_id: str | None = None
@@ -105,7 +107,7 @@ class Decision(BaseModel):
             "failures": [_public(f) for f in data["failures"]],
             "reasons": data["reasons"],
             "receipt_id": self.receipt_id,
-            "error": None,
+            "error": self.error,
         }
         if self.frontier is not None:
             row["frontier"] = _public(data["frontier"])

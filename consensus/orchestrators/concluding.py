@@ -11,20 +11,20 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 
-from consensus.aggregation.votes import TIE_TOLERANCE
+from pydantic import BaseModel, ConfigDict
+
 from consensus.ballots import Answer, Ballot, Failure
 from consensus.decisions import Action
 from consensus.orchestrators.evidence import (
     consensus_ranking,
+    leaders,
     median_score,
     option_posterior,
 )
 from consensus.orchestrators.spec import HopRecord, StrategySpec
 from consensus.tasks import Kind
 
-from pydantic import BaseModel, ConfigDict
-
-__all__ = ["Conclusion", "conclude"]
+__all__ = ["Conclusion", "answers_agree", "conclude"]
 
 SCORE_TOLERANCE = 0.1
 """Scores within this share of the scale's width count as agreeing."""
@@ -101,11 +101,13 @@ def conclude(
         "calibrated": False,
     }
     if leader.tied:
-        names = " = ".join(_short(option) for option in leader.tied)
+        names = " = ".join(_name(kind, options, option) for option in leader.tied)
         reasons.append(f"a tie: {names}; the order of a list decides nothing")
         return Conclusion(action="escalate", reasons=tuple(reasons), **shared)
     if voiced[-1] is not hops[-1]:
-        reasons.append(f"{hops[-1].name} was asked and has no voice; the hop before it did not suffice")
+        reasons.append(
+            f"{hops[-1].name} was asked and has no voice; the hop before it did not suffice"
+        )
         return Conclusion(action="escalate", reasons=tuple(reasons), **shared)
     last = voiced[-1]
     backing = sum(1 for ballot in last.ballots if ballot.seat in leader.supporters)
@@ -138,7 +140,7 @@ def _leader(
 def _option_leader(options: Sequence[str], hops: Sequence[HopRecord]) -> Leader:
     posterior = option_posterior(options, hops)
     best = max(posterior.values())
-    tied = tuple(o for o in options if best - posterior[o] <= TIE_TOLERANCE)
+    tied = leaders(posterior)
     supporters = frozenset(
         b.seat for hop in hops for b in hop.ballots if len(tied) == 1 and b.answer == tied[0]
     )
@@ -167,7 +169,8 @@ def _rank_leader(options: Sequence[str], hops: Sequence[HopRecord]) -> Leader:
     best = consensus_ranking(options, orders)
     posterior = option_posterior(options, [_first_places(hop) for hop in hops])
     if len(best) > 1:
-        tied = tuple(sorted({order[i] for order in best for i in _differing(best)}))
+        unsettled = {order[i] for order in best for i in _differing(best)}
+        tied = tuple(item for item in options if item in unsettled)
         return Leader(
             answer=None,
             tied=tied,
@@ -176,7 +179,12 @@ def _rank_leader(options: Sequence[str], hops: Sequence[HopRecord]) -> Leader:
             supporters=frozenset(),
         )
     order = best[0]
-    supporters = frozenset(b.seat for hop in hops for b in hop.ballots if b.answer == order)
+    supporters = frozenset(
+        b.seat
+        for hop in hops
+        for b in hop.ballots
+        if isinstance(b.answer, tuple) and b.answer[0] == order[0]
+    )
     return Leader(
         answer=order,
         tied=(),
@@ -300,11 +308,26 @@ def _failures_named(hop: HopRecord) -> list[str]:
 
 
 def _failure_sentence(name: str, failure: Failure) -> str:
-    return (
-        f"{name}: seat {failure.seat} ({failure.model}, {failure.framing}) failed: {failure.failure}"
-    )
+    who = f"seat {failure.seat} ({failure.model}, {failure.framing})"
+    return f"{name}: {who} failed: {failure.failure}"
+
+
+def _name(kind: Kind, options: Sequence[str], option: str) -> str:
+    """An option in a sentence; a ranking's items are judged text, so they are numbered."""
+    return f"item {list(options).index(option) + 1}" if kind == "rank" else _short(option)
 
 
 def _short(text: str) -> str:
     line = " ".join(text.split())
     return line if len(line) <= 60 else line[:57] + "…"
+
+
+def answers_agree(
+    kind: Kind, first: Answer, second: Answer, *, scale: tuple[float, float] | None = None
+) -> bool:
+    """Whether two answers to one task say the same (scores: within a tenth of the scale)."""
+    if kind == "score" and scale is not None:
+        if not isinstance(first, int | float) or not isinstance(second, int | float):
+            return False
+        return abs(first - second) <= SCORE_TOLERANCE * (scale[1] - scale[0]) + 1e-12
+    return _canonical(first) == _canonical(second)

@@ -9,6 +9,6 @@ from consensus.tasks import Task
 __all__ = ["single"]
 
 
-async def single(task: Task, spec: StrategySpec, session: Session) -> Poll:  # noqa: ARG001 - the protocol's shape
+async def single(task: Task, spec: StrategySpec, session: Session) -> Poll:
     """Ask the first seat."""
     return await poll_seats(session, session.panel[:1])

@@ -9,6 +9,6 @@ from consensus.tasks import Task
 __all__ = ["vote"]
 
 
-async def vote(task: Task, spec: StrategySpec, session: Session) -> Poll:  # noqa: ARG001 - the protocol's shape
+async def vote(task: Task, spec: StrategySpec, session: Session) -> Poll:
     """Ask every seat of the panel, blind to one another, in parallel."""
     return await poll_seats(session, session.panel)

@@ -1,0 +1,138 @@
+"""A decision put together from what was asked and measured.
+
+The engine calls this once the hops are run; ``ledger replay`` calls it with a receipt. Both get
+the same bytes because there is one function and it looks at nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from consensus.ballots import Ballot, Cost, Failure, Usage
+from consensus.decisions import Decision, Frontier
+from consensus.ledger.receipts import Receipt, ReceiptHop
+from consensus.orchestrators.concluding import Conclusion, answers_agree, conclude
+from consensus.orchestrators.spec import HopRecord, StrategySpec
+from consensus.tasks import Score, Task
+
+__all__ = ["assemble", "conclude_hops", "conclude_receipt", "frontier_of", "receipt_hops"]
+
+PARTIAL = frozenset({"budget", "deadline"})
+"""Failures that mean: cut short by a cap, not by a model."""
+
+
+def conclude_hops(task: Task, hops: Sequence[HopRecord]) -> Conclusion:
+    """What follows from these hops for this task."""
+    return conclude(task.kind, task.options, hops, scale=_scale(task))
+
+
+def assemble(
+    task: Task,
+    hops: Sequence[HopRecord],
+    *,
+    reasons: Sequence[str],
+    latency_s: float,
+    policy_version: str,
+    receipt_id: str | None,
+    frontier: Frontier | None = None,
+) -> Decision:
+    """The decision that these hops make, with its exact cost.
+
+    Args:
+        task: what was asked.
+        hops: every hop that was run, in order; at least one.
+        reasons: of the route; the conclusion's follow.
+        latency_s: wall time of the whole decision.
+        policy_version: of the table that ruled.
+        receipt_id: where it is kept, if it is.
+        frontier: what the frontier said beside it; whether it agrees is worked out here.
+    """
+    conclusion = conclude_hops(task, hops)
+    ballots = tuple(ballot for hop in hops for ballot in hop.ballots)
+    failures = tuple(failure for hop in hops for failure in hop.failures)
+    seats: tuple[Ballot | Failure, ...] = (*ballots, *failures)
+    if frontier is not None:
+        frontier = frontier.model_copy(update={"agrees": _agrees(task, conclusion, frontier)})
+    return Decision(
+        action=conclusion.action,
+        outcome=conclusion.outcome,
+        posterior=conclusion.posterior,
+        probability=conclusion.probability,
+        agreement=conclusion.agreement,
+        tied=conclusion.tied,
+        calibrated=conclusion.calibrated,
+        ballots=ballots,
+        failures=failures,
+        cost=Cost.total(seat.cost for seat in seats),
+        usage=sum((seat.usage for seat in seats), Usage()),
+        latency_s=latency_s,
+        reasons=(*reasons, *conclusion.reasons),
+        partial=any(failure.failure in PARTIAL for failure in failures),
+        task_type=task.type,
+        kind=task.kind,
+        task_id=task.id,
+        strategy=hops[-1].spec.orchestrator,
+        route=tuple(hop.name for hop in hops),
+        policy_version=policy_version,
+        receipt_id=receipt_id,
+        frontier=frontier,
+    )
+
+
+def frontier_of(model: str, answer: Ballot | Failure) -> Frontier:
+    """One call's answer as the frontier's; ``agrees`` is filled in by :func:`assemble`."""
+    failed = isinstance(answer, Failure)
+    return Frontier(
+        model=model,
+        served_model=answer.served_model,
+        outcome=None if isinstance(answer, Failure) else answer.answer,
+        cost=answer.cost,
+        usage=answer.usage,
+        latency_s=answer.latency_s,
+        failure=answer.failure if failed else None,
+    )
+
+
+def conclude_receipt(receipt: Receipt) -> Decision:
+    """Draw the decision again from its receipt alone."""
+    return assemble(
+        receipt.question(),
+        [
+            HopRecord(
+                name=hop.name,
+                spec=StrategySpec.model_validate(hop.strategy),
+                ballots=hop.ballots,
+                failures=hop.failures,
+            )
+            for hop in receipt.hops
+        ],
+        reasons=tuple(receipt.route.get("reasons", ())),
+        latency_s=float(receipt.measured["latency_s"]),
+        policy_version=receipt.policy_version,
+        receipt_id=receipt.receipt_id,
+        frontier=receipt.frontier,
+    )
+
+
+def receipt_hops(hops: Sequence[HopRecord]) -> tuple[ReceiptHop, ...]:
+    """Hops as a receipt keeps them: strategies as plain JSON."""
+    return tuple(
+        ReceiptHop(
+            name=hop.name,
+            strategy=hop.spec.model_dump(mode="json"),
+            seats=hop.spec.seats,
+            ballots=hop.ballots,
+            failures=hop.failures,
+        )
+        for hop in hops
+    )
+
+
+def _agrees(task: Task, conclusion: Conclusion, frontier: Frontier) -> bool | None:
+    if conclusion.outcome is None or frontier.outcome is None:
+        return None
+    return answers_agree(task.kind, conclusion.outcome, frontier.outcome, scale=_scale(task))
+
+
+def _scale(task: Task) -> tuple[float, float] | None:
+    return task.scale if isinstance(task, Score) else None

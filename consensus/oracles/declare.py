@@ -1,0 +1,198 @@
+"""From a declaration (a TOML table) to an oracle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from consensus.errors import SuiteError
+from consensus.oracles.matching import Exact, Label, Normalisation, Numeric
+from consensus.oracles.python import PythonOracle, load_function
+from consensus.oracles.ranking import Ranking
+from consensus.oracles.rubric import Rubric
+from consensus.oracles.structured import Fields, JsonSchema
+from consensus.oracles.verdicts import Oracle
+from consensus.tasks import describe
+
+__all__ = ["OracleDeclaration", "declare_oracle"]
+
+
+class _Declared(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class ExactDeclared(_Declared):
+    """``kind = "exact"``."""
+
+    kind: Literal["exact"]
+    normalisation: tuple[Normalisation, ...] = ()
+
+    def build(self, folder: Path) -> Oracle:
+        """The oracle."""
+        return Exact(self.normalisation)
+
+
+class LabelDeclared(_Declared):
+    """``kind = "label"``."""
+
+    kind: Literal["label"]
+    labels: tuple[str, ...]
+
+    def build(self, folder: Path) -> Oracle:
+        """The oracle."""
+        return Label(self.labels)
+
+
+class NumericDeclared(_Declared):
+    """``kind = "numeric"``."""
+
+    kind: Literal["numeric"]
+    absolute: float = 0.0
+    relative: float = 0.0
+
+    def build(self, folder: Path) -> Oracle:
+        """The oracle."""
+        return Numeric(self.absolute, self.relative)
+
+
+class SchemaDeclared(_Declared):
+    """``kind = "json_schema"``: inline, or a file beside the declaration."""
+
+    kind: Literal["json_schema"]
+    json_schema: dict[str, Any] | None = Field(default=None, alias="schema")
+    file: str | None = None
+
+    def build(self, folder: Path) -> Oracle:
+        """The oracle."""
+        import json
+
+        if (self.json_schema is None) == (self.file is None):
+            raise SuiteError('a json_schema oracle takes either "schema" or "file"')
+        if self.json_schema is not None:
+            return JsonSchema(self.json_schema)
+        path = _inside(folder, str(self.file))
+        try:
+            return JsonSchema(json.loads(path.read_bytes()))
+        except (OSError, ValueError, RecursionError) as error:
+            raise SuiteError(f"cannot be read as JSON: {error}", where=str(path)) from None
+
+
+class FieldsDeclared(_Declared):
+    """``kind = "fields"``."""
+
+    kind: Literal["fields"]
+    fields: dict[str, float] = {}
+    normalisation: tuple[Normalisation, ...] = ("unicode", "space", "case")
+    tolerance: float = Field(default=0.0, ge=0)
+    floor: float = 1.0
+
+    def build(self, folder: Path) -> Oracle:
+        """The oracle."""
+        return Fields(self.fields, self.normalisation, self.tolerance, self.floor)
+
+
+class RankingDeclared(_Declared):
+    """``kind = "ranking"``."""
+
+    kind: Literal["ranking"]
+    top_k: int | None = None
+    floor: float = 1.0
+
+    def build(self, folder: Path) -> Oracle:
+        """The oracle."""
+        return Ranking(self.top_k, self.floor)
+
+
+class RubricDeclared(_Declared):
+    """``kind = "rubric"``: graded by a model; ``file`` is a Markdown rubric."""
+
+    kind: Literal["rubric"]
+    grader: str
+    file: str | None = None
+    floor: float = 4.0
+
+    def build(self, folder: Path) -> Oracle:
+        """The oracle."""
+        from consensus.resources import data_folder
+
+        path = (
+            _inside(folder, self.file)
+            if self.file is not None
+            else data_folder("prompts") / "rubrics" / "quality.md"
+        )
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise SuiteError(f"cannot be read: {error}", where=str(path)) from None
+        return Rubric(self.grader, _without_front_matter(text), self.floor)
+
+
+class PythonDeclared(_Declared):
+    """``kind = "python"``: code that the user named, and the only code that runs."""
+
+    kind: Literal["python"]
+    file: str
+    function: str
+    graded: bool = False
+    floor: float = Field(default=1.0, gt=0, le=1)
+
+    def build(self, folder: Path) -> Oracle:
+        """The oracle."""
+        function, source = load_function(_inside(folder, self.file), self.function)
+        return PythonOracle(function, source, self.graded, self.floor, name=self.function)
+
+
+OracleDeclaration = Annotated[
+    ExactDeclared
+    | LabelDeclared
+    | NumericDeclared
+    | SchemaDeclared
+    | FieldsDeclared
+    | RankingDeclared
+    | RubricDeclared
+    | PythonDeclared,
+    Field(discriminator="kind"),
+]
+
+_ADAPTER: TypeAdapter[OracleDeclaration] = TypeAdapter(OracleDeclaration)
+
+
+def declare_oracle(data: object, folder: Path, *, where: str | None = None) -> Oracle:
+    """Make the oracle that a table declares.
+
+    Args:
+        data: the table: ``kind`` and its settings.
+        folder: files are named relative to it and must lie in it.
+        where: file and key, for errors.
+
+    Raises:
+        SuiteError: naming the key and what was expected.
+    """
+    try:
+        declared = _ADAPTER.validate_python(data)
+    except ValidationError as error:
+        raise SuiteError(describe(error), where=where) from None
+    try:
+        return declared.build(folder)
+    except SuiteError as error:
+        if error.where is not None or where is None:
+            raise
+        raise SuiteError(error.message, where=where, fix=error.fix) from error
+
+
+def _inside(folder: Path, name: str) -> Path:
+    """A file of this folder; a name that leads out of it is refused."""
+    root = folder.resolve()
+    path = (root / name).resolve()
+    if not path.is_relative_to(root):
+        raise SuiteError(f"file {name!r} lies outside its folder", where=str(folder))
+    return path
+
+
+def _without_front_matter(text: str) -> str:
+    if text.startswith("---\n"):
+        _, _, rest = text[4:].partition("\n---\n")
+        return rest.strip()
+    return text.strip()
