@@ -99,7 +99,7 @@ class Breaker:
 
     @property
     def state(self) -> BreakerState:
-        """``closed``, ``open``, or ``half_open`` (the next call is a probe, or one is under way)."""
+        """``closed``, ``open``, or ``half_open``: a probe is next, or under way."""
         if self._state == "open" and self._left() <= 0:
             return "half_open"
         return self._state
