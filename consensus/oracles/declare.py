@@ -115,12 +115,12 @@ class RubricDeclared(_Declared):
 
     def build(self, folder: Path) -> Oracle:
         """The oracle."""
-        from consensus.resources import data_folder
+        from consensus.resources import packaged
 
         path = (
             _inside(folder, self.file)
             if self.file is not None
-            else data_folder("prompts") / "rubrics" / "quality.md"
+            else packaged("prompts") / "rubrics" / "quality.md"
         )
         try:
             text = path.read_text(encoding="utf-8")
