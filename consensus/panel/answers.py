@@ -1,0 +1,156 @@
+"""The words a seat may answer with, and what they mean for the task.
+
+A seat sees its options in its own order. Each *position* has a word; the option that stands there
+is ``task.options[seat.order[position]]``. Options are answered by their own words, where these are
+short; candidates of a comparison by ``first`` and ``second``; long options by a number and items
+of a ranking by an id, both counted as shown. Reading an answer back is the inverse.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+from consensus.panel.fencing import clean
+from consensus.panel.seats import Seat
+from consensus.tasks import Choose, Kind, Score, Task
+
+__all__ = [
+    "COMPARE_WORDS",
+    "MAX_LABEL_CHARS",
+    "MAX_TOKEN_POINTS",
+    "answer_words",
+    "is_numbered",
+    "is_token_ballot",
+    "output_schema",
+    "scale_points",
+    "scale_text",
+]
+
+COMPARE_WORDS = ("first", "second", "tie")
+
+MAX_LABEL_CHARS = 80
+"""The longest option that is answered by its own words."""
+
+MAX_TOKEN_POINTS = 11
+"""The most whole numbers on a scale that a token ballot may answer with (0 to 10)."""
+
+
+def answer_words(task: Task, seat: Seat) -> tuple[str, ...]:
+    """One word for each position as this seat sees it; empty where the answer is open.
+
+    A score has its whole numbers, where a token ballot is asked for and there are few enough.
+    """
+    kind = task.kind
+    if kind == "approve":
+        return tuple(task.options[i] for i in seat.order)
+    if isinstance(task, Choose):
+        if is_numbered(task.labels):
+            return _numbers(len(task.labels))
+        return tuple(task.labels[i] for i in seat.order)
+    if kind == "compare":
+        return COMPARE_WORDS
+    if kind == "rank":
+        return _ids(len(task.options))
+    if isinstance(task, Score) and seat.ballot == "token":
+        return scale_points(task.scale)
+    return ()
+
+
+def is_token_ballot(task: Task, seat: Seat) -> bool:
+    """Whether this seat answers with one of a few words.
+
+    Rankings, texts and scales without few whole numbers have no token ballot: such a seat gives
+    a short structured answer.
+    """
+    if seat.ballot != "token":
+        return False
+    if isinstance(task, Score):
+        return bool(scale_points(task.scale))
+    return task.kind in {"approve", "choose", "compare"}
+
+
+@lru_cache(maxsize=1024)
+def is_numbered(labels: tuple[str, ...]) -> bool:
+    """Whether these options are answered by number, because their own words are too long.
+
+    One option that is long, has several lines, holds a quotation mark, or would not be shown
+    exactly as it is, makes all of them numbered.
+    """
+    return not all(
+        len(label) <= MAX_LABEL_CHARS
+        and label.isprintable()
+        and '"' not in label
+        and "\\" not in label
+        and label == label.strip()
+        and clean(label) == label
+        for label in labels
+    )
+
+
+@lru_cache(maxsize=256)
+def scale_points(scale: tuple[float, float]) -> tuple[str, ...]:
+    """The whole numbers of a scale as words; empty unless both ends are whole and they are few."""
+    low, high = scale
+    if low != int(low) or high != int(high) or high - low + 1 > MAX_TOKEN_POINTS:
+        return ()
+    return tuple(str(point) for point in range(int(low), int(high) + 1))
+
+
+def scale_text(value: float) -> str:
+    """A number of a scale as a person writes it."""
+    return str(int(value)) if value == int(value) and abs(value) < 1e15 else repr(value)
+
+
+@lru_cache(maxsize=64)
+def _numbers(count: int) -> tuple[str, ...]:
+    return tuple(str(number) for number in range(1, count + 1))
+
+
+@lru_cache(maxsize=64)
+def _ids(count: int) -> tuple[str, ...]:
+    return tuple(f"item-{number}" for number in range(1, count + 1))
+
+
+def output_schema(task: Task, *, short: bool) -> dict[str, Any]:
+    """The JSON Schema of a structured ballot.
+
+    It is the same for every seat of a task, whatever its order: providers compile a schema once
+    and keep it in front of the prompt they cache. Callers must not change it.
+
+    Args:
+        task: of any kind but ``generate``.
+        short: the answer alone, without rationale and confidence.
+    """
+    if isinstance(task, Choose):
+        labels = task.labels
+        words = _numbers(len(labels)) if is_numbered(labels) else labels
+    elif task.kind == "rank":
+        words = _ids(len(task.options))
+    elif task.kind == "compare":
+        words = COMPARE_WORDS
+    else:
+        words = task.options
+    return _schema(task.kind, words, short)
+
+
+@lru_cache(maxsize=256)
+def _schema(kind: Kind, words: tuple[str, ...], short: bool) -> dict[str, Any]:
+    answer: dict[str, Any] = {"type": "string", "enum": list(words)}
+    if kind == "score":
+        answer = {"type": "number"}
+    elif kind == "rank":
+        answer = {"type": "array", "items": answer, "minItems": len(words), "maxItems": len(words)}
+    properties: dict[str, Any] = {"answer": answer}
+    if not short:
+        properties = {
+            "rationale": {"type": "string"},
+            "answer": answer,
+            "confidence": {"type": "number"},
+        }
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
