@@ -155,7 +155,7 @@ class Engine:
         seats = 0
         for hop in way.hops:
             done.append(await self._run_hop(task, hop, context, first_seat=seats))
-            seats += hop.spec.seats
+            seats += hop.seats
             if hop is not way.hops[-1] and conclude_hops(task, done).action == "act":
                 break
         return done
@@ -163,7 +163,7 @@ class Engine:
     async def _run_hop(
         self, task: Task, hop: Hop, context: CallContext, *, first_seat: int
     ) -> HopRecord:
-        spec = hop.spec
+        spec = hop.strategy
         panel = build_panel(
             task,
             models=spec.models,

@@ -75,10 +75,12 @@ def conclude(
     """
     reasons: list[str] = []
     voiced: list[HopRecord] = []
-    for hop in hops:
+    escalated: list[bool] = []
+    for place, hop in enumerate(hops):
         reasons.extend(_failures_named(hop))
         if len(hop.ballots) >= hop.spec.quorum:
             voiced.append(hop)
+            escalated.append(place > 0)
         else:
             reasons.append(
                 f"{hop.name}: {len(hop.ballots)} of {hop.spec.seats} configured seats gave a valid "
@@ -90,7 +92,7 @@ def conclude(
             reasons=(*reasons, "no hop reached its quorum: there is no basis for any outcome"),
         )
     spec = voiced[-1].spec
-    leader = _leader(kind, options, voiced, scale)
+    leader = _leader(kind, options, voiced, escalated, scale)
     configured = sum(hop.spec.seats for hop in voiced)
     agreement = len(leader.supporters) / configured
     shared = {
@@ -125,20 +127,23 @@ def _leader(
     kind: Kind,
     options: Sequence[str],
     hops: Sequence[HopRecord],
+    escalated: Sequence[bool],
     scale: tuple[float, float] | None,
 ) -> Leader:
     if kind == "rank":
-        return _rank_leader(options, hops)
+        return _rank_leader(options, hops, escalated)
     if kind == "score":
         assert scale is not None  # noqa: S101 - a score task always has one
         return _score_leader(hops, scale)
     if kind == "generate":
         return _generate_leader(hops)
-    return _option_leader(options, hops)
+    return _option_leader(options, hops, escalated)
 
 
-def _option_leader(options: Sequence[str], hops: Sequence[HopRecord]) -> Leader:
-    posterior = option_posterior(options, hops)
+def _option_leader(
+    options: Sequence[str], hops: Sequence[HopRecord], escalated: Sequence[bool]
+) -> Leader:
+    posterior = option_posterior(options, hops, escalated)
     best = max(posterior.values())
     tied = leaders(posterior)
     supporters = frozenset(
@@ -164,10 +169,12 @@ def _largest_group(hops: Sequence[HopRecord], tied: Sequence[str]) -> frozenset[
     return max(groups, key=len)
 
 
-def _rank_leader(options: Sequence[str], hops: Sequence[HopRecord]) -> Leader:
+def _rank_leader(
+    options: Sequence[str], hops: Sequence[HopRecord], escalated: Sequence[bool]
+) -> Leader:
     orders = [tuple(b.answer) for hop in hops for b in hop.ballots if isinstance(b.answer, tuple)]
     best = consensus_ranking(options, orders)
-    posterior = option_posterior(options, [_first_places(hop) for hop in hops])
+    posterior = option_posterior(options, [_first_places(hop) for hop in hops], escalated)
     if len(best) > 1:
         unsettled = {order[i] for order in best for i in _differing(best)}
         tied = tuple(item for item in options if item in unsettled)

@@ -27,17 +27,19 @@ def leaders(posterior: Mapping[str, float]) -> tuple[str, ...]:
     return tuple(option for option, p in posterior.items() if best - p <= TIE_TOLERANCE)
 
 
-def option_posterior(options: Sequence[str], hops: Sequence[HopRecord]) -> dict[str, float]:
-    """Probability of each option after all hops (design/engine.md, cold start).
+def option_posterior(
+    options: Sequence[str], hops: Sequence[HopRecord], escalated: Sequence[bool]
+) -> dict[str, float]:
+    """Probability of each option after these hops (design/engine.md, cold start).
 
     Each hop is a block of its own. The last counts in full; an earlier one's log-likelihood is
     discounted by 1 − ρ, since stronger models err on much the same cases as weaker ones.
     """
     log = np.zeros(len(options))
-    for place, hop in enumerate(hops):
+    for hop, stronger in zip(hops, escalated, strict=True):
         cold = hop.spec.cold_start
-        accuracy = cold.accuracy if place == 0 else cold.stronger_accuracy
-        discount = 1.0 if place == len(hops) - 1 else 1.0 - cold.correlation
+        accuracy = cold.stronger_accuracy if stronger else cold.accuracy
+        discount = 1.0 if hop is hops[-1] else 1.0 - cold.correlation
         log += discount * np.log(_hop_posterior(options, hop, accuracy))
     weights = np.exp(log - log.max())
     total = math.fsum(weights.tolist())
