@@ -1,0 +1,132 @@
+"""The ledger's tables: one definition for SQLite and PostgreSQL.
+
+Money is whole pico-dollars in BIGINT (a single row holds up to nine million dollars), time is
+seconds since 1970 (UTC), ``day`` is whole days since then: what attribution groups by, without any
+database's own date functions. JSON is text, for the same reason.
+
+This module imports SQLAlchemy; import it at first use.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Double,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    text,
+)
+
+__all__ = ["SCHEMA_VERSION", "calls", "decisions", "jobs", "meta", "metadata"]
+
+SCHEMA_VERSION = 1
+"""Raise it with every change here, together with a step in :mod:`consensus.ledger.migrations`."""
+
+metadata = MetaData()
+
+meta = Table(
+    "meta",
+    metadata,
+    Column("key", String(64), primary_key=True),
+    Column("value", Text, nullable=False),
+)
+
+calls = Table(
+    "calls",
+    metadata,
+    Column("call_id", String(64), primary_key=True),
+    Column("decision_id", String(128), nullable=False),
+    Column("job_id", String(64)),
+    Column("seat", Integer, nullable=False),
+    Column("purpose", String(32), nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("requested_model", String(256), nullable=False),
+    Column("served_model", String(256)),
+    Column("input_tokens", BigInteger, nullable=False),
+    Column("cache_read_tokens", BigInteger, nullable=False),
+    Column("cache_write_tokens", BigInteger, nullable=False),
+    Column("cache_write_1h_tokens", BigInteger, nullable=False),
+    Column("output_tokens", BigInteger, nullable=False),
+    Column("reasoning_tokens", BigInteger, nullable=False),
+    Column("cost_pico", BigInteger, nullable=False),
+    Column("price_basis", String(32), nullable=False),
+    Column("latency_s", Double, nullable=False),
+    Column("failure", String(32)),
+    Column("status", Integer),
+    Column("request_id", String(256)),
+    Column("key", String(128), nullable=False),
+    Column("task_type", String(128), nullable=False),
+    Column("replayed", Boolean, nullable=False),
+    Column("started_at", Double, nullable=False),
+    Column("day", Integer, nullable=False),
+    Column("completion", Text),
+    # One index finds a decision's calls and, within it, the answer to a request.
+    Index("calls_by_decision", "decision_id", "key"),
+    Index("calls_by_type_and_day", "task_type", "day"),
+    Index(
+        "calls_by_job",
+        "job_id",
+        sqlite_where=text("job_id IS NOT NULL"),
+        postgresql_where=text("job_id IS NOT NULL"),
+    ),
+)
+
+decisions = Table(
+    "decisions",
+    metadata,
+    Column("receipt_id", String(128), primary_key=True),
+    Column("job_id", String(64)),
+    Column("task_index", BigInteger),
+    Column("task_id", String(512)),
+    Column("task_type", String(128), nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("action", String(16), nullable=False),
+    Column("outcome", Text),
+    Column("probability", Double),
+    Column("agreement", Double, nullable=False),
+    Column("ballots", Integer, nullable=False),
+    Column("failures", Integer, nullable=False),
+    Column("hops", Integer, nullable=False),
+    Column("partial", Boolean, nullable=False),
+    Column("cost_pico", BigInteger, nullable=False),
+    Column("frontier_cost_pico", BigInteger),
+    Column("frontier_agrees", Boolean),
+    Column("latency_s", Double, nullable=False),
+    Column("policy_version", String(128), nullable=False),
+    Column("strategy", String(128), nullable=False),
+    Column("route", Text, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("day", Integer, nullable=False),
+    Column("text_stored", Boolean, nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("receipt", LargeBinary, nullable=False),
+    Index("decisions_by_type_and_day", "task_type", "day"),
+    Index("decisions_by_time", "created_at"),
+    Index(
+        "decisions_by_job",
+        "job_id",
+        "task_index",
+        unique=True,
+        sqlite_where=text("job_id IS NOT NULL"),
+        postgresql_where=text("job_id IS NOT NULL"),
+    ),
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("job_id", String(64), primary_key=True),
+    Column("identity", String(64), nullable=False),
+    Column("input_sha256", String(64), nullable=False),
+    Column("policy_version", String(128), nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("finished_at", Double),
+    Index("jobs_by_identity", "identity"),
+)

@@ -1,0 +1,393 @@
+"""The ledger: every call and every decision, on disk before it is used.
+
+``await ledger.record(call)`` returns when the attempt is committed, and raises where it could not
+be: nothing is ever decided on an answer that is not kept. See design/ledger.md for what survives
+what, and for the scope in which a paid answer is used again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from consensus.errors import LedgerError
+from consensus.ledger.database import Database, Durability, ledger_error
+from consensus.ledger.jobs import CallScope, Job, JobLock, PaidCalls, job_identity
+from consensus.ledger.receipts import Receipt
+from consensus.ledger.rows import call_from_row, decision_id
+from consensus.ledger.writer import Entry, Writer, WriterStats, submit_and_wait
+from consensus.models.ids import new_id
+from consensus.models.protocol import CallRecord
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+__all__ = ["Ledger", "NullLedger"]
+
+T = TypeVar("T")
+
+SHORTEST_PREFIX = 6
+"""Characters of a receipt's id that must be given at least."""
+
+
+class Ledger:
+    """Calls, decisions and jobs in one SQLite file.
+
+    Opening it costs nothing: the file is made and brought to today's schema by the first use, in
+    the writer's own thread (or by :meth:`open`). One ledger serves any number of event loops and
+    threads, and several processes may have the same file open.
+
+    Args:
+        target: a path, an ``sqlite:///…`` URL, or ``:memory:`` (for tests; gone when closed).
+        durability: ``process``: what was acknowledged survives kill -9. ``power``: a power cut too.
+        store_text: where false, judged text is never written, and what models answered only until
+            the decision is: it is then erased.
+        busy_timeout_s: how long another process's lock is waited for before a record fails.
+        group_s: how far apart commits are at least; what comes in between is committed together.
+        must_exist: refuse to make a new file.
+
+    Raises:
+        LedgerError: always one line with the path and what to do.
+    """
+
+    def __init__(
+        self,
+        target: str | Path,
+        *,
+        durability: Durability = "process",
+        store_text: bool = True,
+        busy_timeout_s: float = 30.0,
+        group_s: float = 0.005,
+        must_exist: bool = False,
+    ) -> None:
+        self._database = Database(
+            target, durability=durability, busy_timeout_s=busy_timeout_s, must_exist=must_exist
+        )
+        self.store_text = store_text
+        self._group_s = group_s
+        self._writer: Writer | None = None
+        self._process = os.getpid()
+        self._closed = False
+        self._locks: dict[str, JobLock] = {}
+
+    # -- life --------------------------------------------------------------------------------------
+
+    @property
+    def path(self) -> Path | None:
+        """The file; None in memory."""
+        return self._database.path
+
+    @property
+    def where(self) -> str:
+        """The file as messages name it."""
+        return self._database.where
+
+    @property
+    def stats(self) -> WriterStats:
+        """What the writer has done since it started."""
+        return WriterStats() if self._writer is None else self._writer.stats
+
+    def open(self) -> Self:
+        """Open the file now rather than at the first record."""
+        self._work(lambda _: None)
+        return self
+
+    def close(self) -> None:
+        """Write what is queued, then close the file. Blocks; closing twice is harmless."""
+        self._closed = True
+        if self._writer is not None and self._process == os.getpid():
+            self._writer.stop()
+            self._writer.join()
+            self._writer = None
+        for lock in self._locks.values():
+            lock.release()
+        self._locks.clear()
+
+    async def aclose(self) -> None:
+        """Write what is queued, then close the file."""
+        await asyncio.to_thread(self.close)
+
+    def __enter__(self) -> Self:
+        return self.open()
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        await asyncio.to_thread(self.open)
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.aclose()
+
+    # -- keeping -----------------------------------------------------------------------------------
+
+    async def record(self, call: CallRecord) -> None:
+        """Keep one attempt; returns when it is committed.
+
+        Cancelling waits for the commit and then raises: a paid answer is never lost to it.
+        """
+        entry = Entry("call", call, asyncio.get_running_loop())
+        self._running().put(entry)
+        await entry.wait()
+
+    async def keep(self, receipt: Receipt) -> None:
+        """Keep one decision; returns when it is committed. An id can be kept once."""
+        entry = Entry("receipt", self._stored_form(receipt), asyncio.get_running_loop())
+        self._running().put(entry)
+        await entry.wait()
+
+    def record_here(self, call: CallRecord) -> None:
+        """:meth:`record` for a thread without an event loop; blocks."""
+        entry = Entry("call", call)
+        self._running().put(entry)
+        entry.wait_here()
+
+    def keep_here(self, receipt: Receipt) -> None:
+        """:meth:`keep` for a thread without an event loop; blocks."""
+        entry = Entry("receipt", self._stored_form(receipt))
+        self._running().put(entry)
+        entry.wait_here()
+
+    # -- finding -----------------------------------------------------------------------------------
+
+    def receipt(self, receipt_id: str) -> Receipt:
+        """The receipt with this id, or with an id that begins so (six characters at least).
+
+        Raises:
+            LedgerError: there is none, or there are several.
+            DataError: it is damaged, or of a newer version.
+        """
+        from sqlalchemy import select
+
+        from consensus.ledger.schema import decisions
+
+        wanted = decisions.c.receipt_id
+        query = select(wanted, decisions.c.receipt)
+
+        def find(connection: Connection) -> list[tuple[str, bytes]]:
+            exact = connection.execute(query.where(wanted == receipt_id)).all()
+            if exact or len(receipt_id) < SHORTEST_PREFIX:
+                return [(row[0], row[1]) for row in exact]
+            last = receipt_id[:-1] + chr(ord(receipt_id[-1]) + 1)
+            begins = query.where(wanted >= receipt_id, wanted < last).limit(2)
+            return [(row[0], row[1]) for row in connection.execute(begins)]
+
+        found = self.read(find)
+        if not found:
+            raise LedgerError(
+                f"{self.where}: no receipt {receipt_id!r} (consensus ledger list shows them)"
+            )
+        if len(found) > 1:
+            raise LedgerError(
+                f"{self.where}: several receipts begin with {receipt_id!r} (write more of the id)"
+            )
+        return Receipt.from_bytes(found[0][1], where=f"{self.where}: receipt {found[0][0]}")
+
+    def calls_of(self, decision_id: str) -> tuple[CallRecord, ...]:
+        """Every attempt of a decision, in the order in which they started."""
+        from sqlalchemy import select
+
+        from consensus.ledger.schema import calls
+
+        query = (
+            select(calls)
+            .where(calls.c.decision_id == decision_id)
+            .order_by(calls.c.started_at, calls.c.seat, calls.c.attempt, calls.c.call_id)
+        )
+        rows = self.read(lambda connection: connection.execute(query).mappings().all())
+        return tuple(call_from_row(row, where=self.where) for row in rows)
+
+    def lookup(self, key: str, scope: CallScope) -> CallRecord | None:
+        """The earliest paid answer to this request in this scope; None where there is none.
+
+        One query. To take up a job use :meth:`paid_calls`, which hands out each answer once.
+        """
+        from sqlalchemy import select
+
+        from consensus.ledger.schema import calls
+
+        query = select(calls).where(
+            calls.c.decision_id == scope.decision_id,
+            calls.c.key == key,
+            calls.c.completion.is_not(None),
+            calls.c.replayed.is_(False),
+        )
+        if scope.seat is not None:
+            query = query.where(calls.c.seat == scope.seat)
+        if scope.purpose is not None:
+            query = query.where(calls.c.purpose == scope.purpose)
+        query = query.order_by(calls.c.started_at, calls.c.call_id).limit(1)
+        row = self.read(lambda connection: connection.execute(query).mappings().first())
+        return None if row is None else call_from_row(row, where=self.where)
+
+    def read(self, query: Callable[[Connection], T]) -> T:
+        """Run a query in a read transaction, in this thread.
+
+        Raises:
+            LedgerError: whatever the database said, in words.
+        """
+        from sqlalchemy.exc import SQLAlchemyError
+
+        self._running()
+        if self.path is None:
+            return self._work(query)
+        try:
+            with self._database.engine().connect() as connection:
+                return query(connection)
+        except SQLAlchemyError as error:
+            raise ledger_error(error, self._database) from error
+
+    # -- jobs --------------------------------------------------------------------------------------
+
+    def open_job(
+        self,
+        *,
+        input_sha256: str,
+        policy_version: str,
+        options: Mapping[str, Any] | None = None,
+    ) -> Job:
+        """Begin deciding a file, or take up the unfinished run of the same one.
+
+        Args:
+            input_sha256: of the file's bytes.
+            policy_version: hash of the policy table.
+            options: whatever else changes the decisions (task type, frontier …); plain JSON.
+
+        Raises:
+            LedgerError: another process is running this very job.
+        """
+        from sqlalchemy import insert, select
+
+        from consensus.ledger.schema import jobs
+
+        identity = job_identity(input_sha256, policy_version, options or {})
+        unfinished = (
+            select(jobs.c.job_id, jobs.c.created_at)
+            .where(jobs.c.identity == identity, jobs.c.finished_at.is_(None))
+            .order_by(jobs.c.created_at.desc())
+            .limit(1)
+        )
+
+        def begin(connection: Connection) -> Job:
+            row = connection.execute(unfinished).first()
+            if row is not None:
+                return Job(row[0], row[1], resumed=True)
+            job = Job(new_id(), time.time(), resumed=False)
+            connection.execute(
+                insert(jobs).values(
+                    job_id=job.job_id,
+                    identity=identity,
+                    input_sha256=input_sha256,
+                    policy_version=policy_version,
+                    created_at=job.created_at,
+                )
+            )
+            return job
+
+        job = self._work(begin)
+        if self.path is not None:
+            self._locks[job.job_id] = JobLock(self.path, job.job_id)
+        return job
+
+    def finish_job(self, job: Job) -> None:
+        """Every row of the file is decided and written out: the next run of it is a new job."""
+        from sqlalchemy import update
+
+        from consensus.ledger.schema import calls, jobs
+
+        def finish(connection: Connection) -> None:
+            connection.execute(
+                update(jobs).where(jobs.c.job_id == job.job_id).values(finished_at=time.time())
+            )
+            if not self.store_text:
+                left = calls.c.job_id == job.job_id, calls.c.completion.is_not(None)
+                connection.execute(update(calls).where(*left).values(completion=None))
+
+        self._work(finish)
+        lock = self._locks.pop(job.job_id, None)
+        if lock is not None:
+            lock.release(remove=True)
+
+    def paid_calls(self, job_id: str) -> PaidCalls:
+        """What was paid for in a job's unfinished decisions, in one query."""
+        from sqlalchemy import select
+
+        from consensus.ledger.schema import calls, decisions
+
+        kept = select(decisions.c.receipt_id).where(decisions.c.receipt_id == calls.c.decision_id)
+        query = (
+            select(calls)
+            .where(calls.c.job_id == job_id, ~kept.exists())
+            .order_by(calls.c.started_at, calls.c.call_id)
+        )
+        rows = self.read(lambda connection: connection.execute(query).mappings().all())
+        return PaidCalls(call_from_row(row, where=self.where) for row in rows)
+
+    def finished(self, job_id: str) -> set[int]:
+        """The rows of a job whose decision is kept."""
+        from sqlalchemy import select
+
+        from consensus.ledger.schema import decisions
+
+        query = select(decisions.c.task_index).where(decisions.c.job_id == job_id)
+        return self.read(lambda connection: set(connection.scalars(query)))
+
+    def decision_rows(self, job_id: str) -> Iterator[tuple[int, dict[str, Any]]]:
+        """A job's kept decisions as rows of its output file, in input order.
+
+        They are read as they are asked for, so memory stays flat; ``dict()`` of it is by row.
+        """
+        for index in sorted(self.finished(job_id)):
+            receipt = self.receipt(decision_id(job_id, index))
+            yield index, receipt.decision.to_row(index=index)
+
+    # -- within ------------------------------------------------------------------------------------
+
+    def _stored_form(self, receipt: Receipt) -> Receipt:
+        return receipt if self.store_text else receipt.without_text()
+
+    def _work(self, work: Callable[[Connection], T]) -> T:
+        return submit_and_wait(self._running(), work)
+
+    def _running(self) -> Writer:
+        """The writer, started at the first use and again in a forked child."""
+        if self._process != os.getpid():
+            self._writer, self._process = None, os.getpid()
+            self._database.forget()
+            self._locks.clear()
+        if self._writer is None:
+            if self._closed:
+                raise LedgerError(f"{self.where}: the ledger is closed")
+            self._writer = Writer(self._database, group_s=self._group_s, keep_text=self.store_text)
+            weakref.finalize(self, self._writer.stop)
+        return self._writer
+
+
+class NullLedger:
+    """Keeps nothing: where no ledger is wanted."""
+
+    path: Path | None = None
+    where = "no ledger"
+    store_text = False
+
+    async def record(self, call: CallRecord) -> None:
+        """Let it go."""
+
+    async def keep(self, receipt: Receipt) -> None:
+        """Let it go."""
+
+    def lookup(self, key: str, scope: CallScope) -> None:
+        """Nothing is ever found."""
+        return
+
+    def close(self) -> None:
+        """There is nothing to close."""
+
+    async def aclose(self) -> None:
+        """There is nothing to close."""

@@ -1,0 +1,333 @@
+"""One thread that writes, in groups: what waits is committed together, and only then acknowledged.
+
+Callers of any number of event loops and threads put entries on one queue. A commit costs the same
+for one row as for a hundred, so under load the thread lets a group gather for a few milliseconds;
+an entry that comes alone is written at once. Each event loop is woken once a group.
+
+Rows go in as a few many-row statements and not one by one: Python's driver gives up the GIL at
+every statement, and under a busy event loop each time costs up to 5 ms to get it back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from consensus.errors import LedgerError
+from consensus.ledger.database import Database, is_of_one_record, ledger_error
+from consensus.ledger.rows import CALL_COLUMNS, DECISION_COLUMNS, call_row, decision_row
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+__all__ = ["Entry", "Writer", "WriterStats"]
+
+T = TypeVar("T")
+
+_log = logging.getLogger("consensus.ledger")
+
+ROWS_A_STATEMENT = 64
+ENTRIES_A_GROUP = 1024
+
+Kind = Literal["call", "receipt", "work"]
+
+
+@dataclass(slots=True)
+class WriterStats:
+    """What the thread has done: commits, rows, and groups that failed."""
+
+    commits: int = 0
+    rows: int = 0
+    failed_groups: int = 0
+
+
+class Entry:
+    """One thing to write, and who waits for it: a future of an event loop, or a thread's event."""
+
+    __slots__ = ("done", "error", "event", "future", "kind", "loop", "payload", "result")
+
+    def __init__(
+        self,
+        kind: Kind,
+        payload: Any,
+        loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        self.kind = kind
+        self.payload = payload
+        self.loop = loop
+        self.future: asyncio.Future[None] | None = None if loop is None else loop.create_future()
+        self.event = threading.Event() if loop is None else None
+        self.error: LedgerError | None = None
+        self.result: Any = None
+        self.done = False
+
+    async def wait(self) -> None:
+        """Wait until it is on disk.
+
+        Cancelling does not lose it: the wait goes on until it is written (a second cancellation
+        ends the wait, not the writing), then the cancellation is raised. So the queue never holds
+        more than callers are waiting for.
+        """
+        assert self.loop is not None and self.future is not None  # noqa: PT018, S101 - see record()
+        try:
+            await self.future
+        except asyncio.CancelledError:
+            if not self.done:
+                self.future = self.loop.create_future()
+                await self.future
+            if self.error is not None:
+                _log.error("a cancelled call could not be kept: %s", self.error)
+            raise
+        if self.error is not None:
+            raise self.error
+
+    def wait_here(self) -> Any:
+        """Block this thread until it is on disk; the result, where it has one."""
+        assert self.event is not None  # noqa: S101 - made without a loop
+        self.event.wait()
+        if self.error is not None:
+            raise self.error
+        return self.result
+
+
+_STOP = object()
+
+
+class Writer:
+    """The thread, its queue and its connection.
+
+    Args:
+        database: opened by the thread itself, at the first entry: an event loop never waits for
+            a disk. If it cannot be opened, the entries at hand fail and the next ones try again.
+        group_s: how long after a commit the next one begins at the earliest.
+        keep_text: where false, answers are erased once their decision is kept.
+    """
+
+    def __init__(self, database: Database, *, group_s: float, keep_text: bool) -> None:
+        self.stats = WriterStats()
+        self._database = database
+        self._group_s = group_s
+        self._keep_text = keep_text
+        self._queue: SimpleQueue[Any] = SimpleQueue()
+        self._gate = threading.Lock()
+        self._stopped = False
+        self._process = os.getpid()
+        self._connection: Connection | None = None
+        self._thread = threading.Thread(target=self._run, name="consensus-ledger", daemon=True)
+        self._thread.start()
+
+    def put(self, entry: Entry) -> None:
+        """Queue an entry; never waits for a disk.
+
+        Raises:
+            LedgerError: the writer was stopped.
+        """
+        with self._gate:
+            if self._stopped:
+                raise LedgerError(f"{self._database.where}: the ledger is closed")
+            self._queue.put(entry)
+
+    def stop(self) -> None:
+        """Write what is queued, then end. Returns at once; see :meth:`join`."""
+        if self._process != os.getpid():  # a forked child's copy: the thread is not here
+            return
+        with self._gate:
+            self._stopped = True
+            self._queue.put(_STOP)
+
+    def join(self) -> None:
+        """Wait for the thread's end."""
+        self._thread.join()
+
+    # -- the thread --------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        last = 0.0
+        stopping = False
+        while not stopping:
+            first = self._queue.get()
+            wait = last + self._group_s - time.monotonic()
+            if wait > 0 and first is not _STOP:
+                time.sleep(wait)
+            entries = [] if first is _STOP else [first]
+            stopping = first is _STOP
+            try:
+                while len(entries) < ENTRIES_A_GROUP or stopping:
+                    entry = self._queue.get_nowait()
+                    if entry is _STOP:
+                        stopping = True
+                    else:
+                        entries.append(entry)
+            except Empty:
+                pass
+            if entries:
+                last = time.monotonic()
+                self._write(entries)
+                _settle(entries)
+        self._let_go()
+
+    def _write(self, entries: Sequence[Entry]) -> None:
+        start = 0
+        for i, entry in enumerate(entries):
+            if entry.kind == "work":
+                self._write_records(entries[start:i])
+                self._do(entry)
+                start = i + 1
+        self._write_records(entries[start:])
+
+    def _do(self, entry: Entry) -> None:
+        try:
+            connection = self._open()
+            with connection.begin():
+                entry.result = entry.payload(connection)
+            self.stats.commits += 1
+        except Exception as error:  # noqa: BLE001 - whoever waits is told; the thread lives on
+            self._failed([entry], error)
+
+    def _write_records(self, entries: Sequence[Entry]) -> None:
+        """Write calls and receipts in one transaction; where one is to blame, it alone fails."""
+        if not entries:
+            return
+        try:
+            driver = self._driver()
+            self._database.check_place()
+        except Exception as error:  # noqa: BLE001 - whoever waits is told; the thread lives on
+            self._failed(entries, error)
+            return
+        calls: list[tuple[Any, ...]] = []
+        again: list[tuple[Any, ...]] = []
+        receipts: list[tuple[Any, ...]] = []
+        good: list[Entry] = []
+        for entry in entries:
+            try:
+                if entry.kind == "call":
+                    (again if entry.payload.replayed else calls).append(call_row(entry.payload))
+                else:
+                    receipts.append(decision_row(entry.payload))
+            except Exception as error:  # noqa: BLE001 - this record alone cannot be written
+                self._failed([entry], error)
+            else:
+                good.append(entry)
+        try:
+            self._commit(driver, calls, again, receipts)
+        except Exception as error:  # noqa: BLE001 - whoever waits is told; the thread lives on
+            if driver.in_transaction:
+                driver.rollback()
+            if len(good) > 1 and is_of_one_record(error):
+                for entry in good:
+                    self._write_records([entry])
+            else:
+                self._failed(good, error)
+
+    def _commit(
+        self,
+        driver: sqlite3.Connection,
+        calls: Sequence[tuple[Any, ...]],
+        again: Sequence[tuple[Any, ...]],
+        receipts: Sequence[tuple[Any, ...]],
+    ) -> None:
+        statements = [
+            *_statements("INSERT INTO calls", CALL_COLUMNS, calls),
+            # A replayed answer is the call that was already paid for: kept once.
+            *_statements("INSERT OR IGNORE INTO calls", CALL_COLUMNS, again),
+            *_statements("INSERT INTO decisions", DECISION_COLUMNS, receipts),
+        ]
+        if receipts and not self._keep_text:
+            statements.extend(_erasures(receipts))
+        if not statements:
+            return
+        # A lone statement is its own transaction: three times fewer waits for the GIL.
+        if len(statements) > 1:
+            driver.execute("BEGIN IMMEDIATE")
+        for sql, values in statements:
+            driver.execute(sql, values)
+        if len(statements) > 1:
+            driver.execute("COMMIT")
+        self.stats.commits += 1
+        self.stats.rows += len(calls) + len(again) + len(receipts)
+
+    def _failed(self, entries: Sequence[Entry], error: BaseException) -> None:
+        self.stats.failed_groups += 1
+        for entry in entries:
+            entry.error = ledger_error(error, self._database)
+            entry.error.__cause__ = error
+
+    def _open(self) -> Connection:
+        if self._connection is None:
+            connection = self._database.engine().connect()
+            self._connection = connection.execution_options(begin="BEGIN IMMEDIATE")
+        return self._connection
+
+    def _driver(self) -> sqlite3.Connection:
+        driver = self._open().connection.driver_connection
+        assert isinstance(driver, sqlite3.Connection)  # noqa: S101 - the only backend
+        return driver
+
+    def _let_go(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+        self._database.dispose()
+
+
+def submit_and_wait(writer: Writer, work: Callable[[Connection], T]) -> T:
+    """Run ``work`` in the writer's thread, in a transaction of its own; block for its result."""
+    entry = Entry("work", work)
+    writer.put(entry)
+    result: T = entry.wait_here()
+    return result
+
+
+def _statements(
+    head: str, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]
+) -> list[tuple[str, list[Any]]]:
+    group = f"({','.join('?' * len(columns))})"
+    found = []
+    for start in range(0, len(rows), ROWS_A_STATEMENT):
+        chunk = rows[start : start + ROWS_A_STATEMENT]
+        sql = f"{head} ({','.join(columns)}) VALUES {','.join([group] * len(chunk))}"
+        found.append((sql, [value for row in chunk for value in row]))
+    return found
+
+
+def _erasures(receipts: Sequence[tuple[Any, ...]]) -> list[tuple[str, list[Any]]]:
+    """Statements that erase the answers of decisions that are now kept without text."""
+    found = []
+    for start in range(0, len(receipts), ROWS_A_STATEMENT):
+        ids = [row[0] for row in receipts[start : start + ROWS_A_STATEMENT]]
+        marks = ",".join("?" * len(ids))
+        sql = f"UPDATE calls SET completion = NULL WHERE decision_id IN ({marks})"  # noqa: S608 - marks only
+        found.append((sql, ids))
+    return found
+
+
+def _settle(entries: Sequence[Entry]) -> None:
+    """Tell everyone, waking each event loop once."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[Entry]] = {}
+    for entry in entries:
+        if entry.loop is not None:
+            by_loop.setdefault(entry.loop, []).append(entry)
+        elif entry.event is not None:
+            entry.done = True
+            entry.event.set()
+    for loop, waiting in by_loop.items():
+        try:
+            loop.call_soon_threadsafe(_wake, waiting)
+        except RuntimeError:  # that loop is closed: nobody waits there any more
+            continue
+
+
+def _wake(entries: Sequence[Entry]) -> None:
+    for entry in entries:
+        entry.done = True
+        future = entry.future
+        if future is not None and not future.done():
+            future.set_result(None)
