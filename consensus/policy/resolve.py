@@ -1,0 +1,348 @@
+"""What a row comes to, once the strategy it names and ``[defaults]`` have said their part.
+
+Precedence, key by key: a matching ``when`` rule, the row, its named strategy, ``[defaults]``. A
+sub-table (``losses``, ``stop``, …) is one value: the higher one replaces the lower one whole.
+``tier`` and ``models`` are one choice: giving either replaces both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from consensus.errors import PolicyError
+from consensus.orchestrators.spec import OrchestratorName, StrategySpec
+from consensus.panel.framings import PLAIN
+from consensus.policy._lines import KeyPath
+from consensus.policy.table import (
+    BUILT_IN,
+    CONDITIONS,
+    DefaultsRow,
+    PanelFields,
+    PolicyTable,
+    TaskRow,
+    When,
+)
+from consensus.tasks import Kind
+
+__all__ = [
+    "DEFAULT_SEATS",
+    "Hop",
+    "Resolved",
+    "escalations",
+    "expand_framings",
+    "expand_models",
+    "first_hop",
+    "is_model",
+    "resolve",
+    "row_path",
+]
+
+DEFAULT_SEATS = 5
+
+RULES = ("losses", "alpha", "context_guard", "max_output_tokens", "cold_start", "latency")
+"""What belongs to the task and not to a panel: every hop of a row keeps it."""
+
+_SHAPE = (
+    "tier",
+    "models",
+    "seats",
+    "quorum",
+    "framings",
+    "min_agreement",
+    "veto",
+    "aggregator",
+    "fallback",
+)
+"""What belongs to one panel: an escalation brings its own. So a frontier call is asked plainly, and
+never answered by the fallback of a smaller tier."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """A row with everything it inherits.
+
+    ``origin`` says for each given key which table it comes from, as a key path.
+    """
+
+    path: KeyPath
+    row: TaskRow
+    strategy: str
+    orchestrator: OrchestratorName
+    origin: Mapping[str, KeyPath]
+
+    def key(self, name: str) -> KeyPath:
+        """The full path of a key, in the table that gave it."""
+        return (*self.origin.get(name, self.path), name)
+
+
+@dataclass(frozen=True, slots=True)
+class Hop:
+    """One attempt at a route: the first choice, or an escalation."""
+
+    name: str
+    spec: StrategySpec
+    path: KeyPath
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The models that answer, in turn."""
+        return self.spec.models
+
+    @property
+    def seats(self) -> int:
+        """Places on the panel."""
+        return self.spec.seats
+
+    def seat_models(self) -> tuple[str, ...]:
+        """The model of every seat."""
+        return tuple(self.models[i % len(self.models)] for i in range(self.seats))
+
+
+def row_path(table: PolicyTable, task_type: str | None) -> KeyPath:
+    """``tasks.TYPE``, or ``defaults`` where the type has no row."""
+    return ("tasks", task_type) if task_type in table.tasks else ("defaults",)
+
+
+def resolve(
+    table: PolicyTable,
+    task_type: str | None,
+    when: int | None = None,
+    *,
+    kind: Kind | None = None,
+) -> Resolved:
+    """Merge the layers of a row, with its ``when`` rule number ``when`` on top.
+
+    ``kind`` is that of the task, for a row that does not say it.
+
+    Raises:
+        PolicyError: if the row names a strategy that is nowhere.
+    """
+    path = row_path(table, task_type)
+    row: DefaultsRow = table.tasks[path[1]] if len(path) == 2 else table.defaults  # type: ignore[index]
+    layers: list[tuple[KeyPath, PanelFields]] = [(("defaults",), table.defaults)]
+    if row is not table.defaults:
+        layers.append((path, row))
+    if when is not None:
+        rules, rules_path = _rules(layers)
+        layers.append(((*rules_path, when), rules[when]))
+
+    strategy, named_at = "single", path
+    for layer_path, layer in layers:
+        if isinstance(layer, DefaultsRow | When) and layer.strategy is not None:
+            strategy, named_at = layer.strategy, layer_path
+    if strategy in table.strategies:
+        named = table.strategies[strategy]
+        orchestrator = named.orchestrator
+        layers.insert(1, (("strategies", strategy), named))
+    elif strategy in BUILT_IN:
+        orchestrator = strategy
+    else:
+        raise PolicyError(
+            f'strategy "{strategy}" is nowhere',
+            where=table.cite(*named_at, "strategy"),
+            fix=f"known: {', '.join([*BUILT_IN, *sorted(table.strategies)])}",
+        )
+    values, origin = _merge(layers)
+    values["strategy"] = strategy
+    if kind is not None:
+        values["kind"] = kind
+    return Resolved(
+        path=path,
+        row=TaskRow.model_construct(**values),
+        strategy=strategy,
+        orchestrator=orchestrator,
+        origin=origin,
+    )
+
+
+def _rules(layers: list[tuple[KeyPath, PanelFields]]) -> tuple[tuple[When, ...], KeyPath]:
+    for path, layer in reversed(layers):
+        if isinstance(layer, DefaultsRow) and layer.when is not None:
+            return layer.when, (*path, "when")
+    return (), ()
+
+
+def _merge(
+    layers: Iterable[tuple[KeyPath, PanelFields]],
+) -> tuple[dict[str, Any], dict[str, KeyPath]]:
+    values: dict[str, Any] = {}
+    origin: dict[str, KeyPath] = {}
+    for path, layer in layers:
+        for name in layer.model_fields_set:
+            value = getattr(layer, name)
+            if value is None or name not in TaskRow.model_fields:
+                continue
+            if name in ("tier", "models"):
+                values.pop("tier", None)
+                values.pop("models", None)
+            if name in CONDITIONS or (name == "description" and path[0] != "tasks"):
+                continue
+            values[name], origin[name] = value, path
+    return values, origin
+
+
+def is_model(name: str) -> bool:
+    """Whether a name is a model's: ``provider/model``; no other name may hold a slash."""
+    return "/" in name
+
+
+def expand_models(table: PolicyTable, names: Iterable[str]) -> tuple[str, ...]:
+    """Tiers replaced by their models; each model once, in order."""
+    found: dict[str, None] = {}
+    for name in names:
+        found |= dict.fromkeys(table.tiers.get(name, (name,)))
+    return tuple(found)
+
+
+def expand_framings(table: PolicyTable, names: Iterable[str]) -> tuple[str, ...]:
+    """Framing sets replaced by their framings."""
+    return tuple(f for name in names for f in table.framing_sets.get(name, (name,)))
+
+
+def first_hop(table: PolicyTable, resolved: Resolved) -> Hop:
+    """The row's first choice.
+
+    Raises:
+        PolicyError: if it has no models.
+    """
+    spec = _spec(table, resolved.strategy, resolved.orchestrator, resolved.row, resolved.path)
+    return Hop(resolved.strategy, spec, resolved.path)
+
+
+def escalations(table: PolicyTable, resolved: Resolved) -> tuple[Hop, ...]:
+    """The row's ``escalate_to`` as hops; a named strategy is followed by its own ``escalate_to``.
+
+    Raises:
+        PolicyError: for a name that is nowhere, or a circle of strategies.
+    """
+    hops: list[Hop] = []
+    first = resolved.strategy if resolved.strategy in table.strategies else None
+    circle = [first] if first else []
+    _escalate(
+        table, resolved, resolved.row.escalate_to or (), resolved.key("escalate_to"), circle, hops
+    )
+    return tuple(hops)
+
+
+def _escalate(
+    table: PolicyTable,
+    resolved: Resolved,
+    names: Iterable[str],
+    path: KeyPath,
+    circle: list[str],
+    hops: list[Hop],
+) -> None:
+    for name in names:
+        if name in circle:
+            raise PolicyError(
+                f"escalation runs in a circle: {' → '.join([*circle, name])}",
+                where=table.cite(*path),
+                fix=f'take "{name}" out',
+            )
+        if name == resolved.row.tier or any(hop.name == name for hop in hops):
+            continue  # an inherited escalation that a stronger row has no use for
+        hops.append(_escalation(table, resolved, name, path))
+        if name in table.strategies:
+            further = table.strategies[name].escalate_to or ()
+            _escalate(
+                table,
+                resolved,
+                further,
+                ("strategies", name, "escalate_to"),
+                [*circle, name],
+                hops,
+            )
+
+
+def _escalation(table: PolicyTable, resolved: Resolved, name: str, path: KeyPath) -> Hop:
+    row = resolved.row
+    inherited = {n: v for n in TaskRow.model_fields if (v := getattr(row, n)) is not None}
+    for key in _SHAPE:
+        inherited.pop(key, None)
+    if name in table.tiers:
+        inherited["tier"] = name
+        return _hop(table, name, "single", inherited, ("tiers", name))
+    if name in table.strategies:
+        named = table.strategies[name]
+        layers: list[tuple[KeyPath, PanelFields]] = [
+            (("defaults",), table.defaults),
+            (("strategies", name), named),
+        ]
+        values, _ = _merge(layers)
+        values["kind"] = row.kind
+        values |= {key: inherited[key] for key in RULES if key in inherited}
+        return _hop(table, name, named.orchestrator, values, ("strategies", name))
+    if is_model(name):
+        inherited["models"] = (name,)
+        return _hop(table, name, "single", inherited, path)
+    raise PolicyError(
+        f'"{name}" is no tier, strategy or model',
+        where=table.cite(*path),
+        fix=f"known: {', '.join(sorted([*table.tiers, *table.strategies]))}, or provider/model",
+    )
+
+
+def _hop(
+    table: PolicyTable,
+    name: str,
+    orchestrator: OrchestratorName,
+    values: dict[str, Any],
+    path: KeyPath,
+) -> Hop:
+    row = TaskRow.model_construct(**values)
+    return Hop(name, _spec(table, name, orchestrator, row, path), path)
+
+
+def _models(table: PolicyTable, row: TaskRow, path: KeyPath) -> tuple[str, ...]:
+    if row.models:
+        return row.models
+    where = table.cite(*path)
+    if row.tier is None:
+        raise PolicyError("has neither a tier nor models", where=where, fix='add tier = "small"')
+    if row.tier not in table.tiers:
+        raise PolicyError(
+            f'tier "{row.tier}" is nowhere',
+            where=where,
+            fix=f"known: {', '.join(sorted(table.tiers)) or 'none'}; add it under [tiers]",
+        )
+    if not table.tiers[row.tier]:
+        raise PolicyError(
+            f'tier "{row.tier}" has no models', where=table.cite("tiers", row.tier), fix="name one"
+        )
+    return table.tiers[row.tier]
+
+
+def _spec(
+    table: PolicyTable, name: str, orchestrator: OrchestratorName, row: TaskRow, path: KeyPath
+) -> StrategySpec:
+    models = _models(table, row, path)
+    framings = expand_framings(table, row.framings or ())
+    alone = orchestrator == "single"
+    seats = 1 if alone else (row.seats or DEFAULT_SEATS)
+    values: dict[str, Any] = {
+        "name": name,
+        "orchestrator": orchestrator,
+        "models": models[:1] if alone else models,
+        "seats": seats,
+        "quorum": 1 if alone else (row.quorum or seats // 2 + 1),
+        "framings": (framings or (PLAIN,))[:1] if alone else framings,
+        "ballot": _ballot(row, models),
+        "fallbacks": expand_models(table, row.fallback or ()),
+    }
+    for key in StrategySpec.model_fields:
+        if key in values or (alone and key in ("min_agreement", "veto")):
+            continue
+        value = getattr(row, key, None)
+        if value is not None:
+            values[key] = value.model_dump() if hasattr(value, "model_dump") else value
+    return StrategySpec.model_validate(values)
+
+
+def _ballot(row: TaskRow, models: tuple[str, ...]) -> Literal["structured", "token"]:
+    """One form for the whole panel: tokens where every model runs here and one word can answer."""
+    if row.ballot in ("structured", "token"):
+        return row.ballot
+    here = all(model.startswith("local/") for model in models)
+    return "token" if here and row.kind in ("approve", "choose", "compare") else "structured"

@@ -1,0 +1,165 @@
+"""Which way a task goes, and why: rules only, no call of any model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from consensus.ballots import PICO
+from consensus.errors import TaskError
+from consensus.policy.resolve import Hop, Resolved, escalations, first_hop, resolve, row_path
+from consensus.policy.table import PolicyTable, TaskRow, When
+from consensus.tasks import Generate, Kind, Task
+
+__all__ = ["BYTES_PER_TOKEN", "Hop", "Route", "estimate_tokens", "route", "route_type"]
+
+BYTES_PER_TOKEN = 4
+"""UTF-8 bytes in a token of English text: for rules and estimates, never for the window guard."""
+
+_EXPECTED_OUTPUT: dict[Kind, int] = {
+    "approve": 150,
+    "choose": 150,
+    "compare": 150,
+    "rank": 250,
+    "score": 150,
+    "generate": 800,
+}
+"""Tokens of an answer with a short rationale, where the row expects none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """The way of one task type (and, with ``when`` rules, of one task).
+
+    Attributes:
+        row: the row with everything inherited; ``max_usd``, ``deadline_s`` and ``consequence``
+            bind the whole decision.
+        hops: the first choice, then every escalation.
+        reasons: in words, each with its file and line.
+    """
+
+    task_type: str
+    row: TaskRow
+    hops: tuple[Hop, ...]
+    reasons: tuple[str, ...]
+
+    @property
+    def budget_pico(self) -> int | None:
+        """The cap on the whole decision, in pico-dollars."""
+        usd = self.row.max_usd
+        return None if usd is None else round(usd * PICO)
+
+    @property
+    def deadline_s(self) -> float | None:
+        """Seconds for the whole decision."""
+        return self.row.deadline_s
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Every model that this route can reach, fallbacks included, each once."""
+        found: dict[str, None] = {}
+        for hop in self.hops:
+            found |= dict.fromkeys((*hop.models, *hop.spec.fallbacks))
+        return tuple(found)
+
+
+def estimate_tokens(task: Task) -> int:
+    """A task's length in tokens, by its bytes."""
+    size = sum(len(text.encode()) for text in task.texts())
+    return -(-size // BYTES_PER_TOKEN)
+
+
+def expected_output(row: TaskRow, kind: Kind | None) -> int:
+    """Tokens of a typical answer: the row's, else a usual number for the kind."""
+    return row.expected_output_tokens or _EXPECTED_OUTPUT[kind or row.kind or "approve"]
+
+
+def route(table: PolicyTable, task: Task) -> Route:
+    """The route of a task.
+
+    Raises:
+        TaskError: if the row is for another kind of task.
+        PolicyError: if the row cannot be followed (a strict load finds that earlier).
+    """
+    return _route(table, task.type, task)
+
+
+def route_type(table: PolicyTable, task_type: str) -> Route:
+    """The route of a task type before any ``when`` rule looks at a task."""
+    return _route(table, task_type, None)
+
+
+def _route(table: PolicyTable, task_type: str, task: Task | None) -> Route:
+    path = row_path(table, task_type)
+    row = table.tasks.get(task_type)
+    if row is not None and task is not None and row.kind not in (None, task.kind):
+        raise TaskError(
+            f'a task of type "{task_type}" is of kind {row.kind}, not {task.kind}',
+            where=table.cite(*path),
+            fix="use another type, or change the row's kind",
+        )
+    rules = (row.when if row is not None else None) or table.defaults.when or ()
+    matched = None
+    if task is not None and rules:
+        typical = resolve(table, task_type).row
+        matched = next((i for i, rule in enumerate(rules) if _matches(rule, task, typical)), None)
+    kind = task.kind if task is not None else row.kind if row is not None else None
+    compiled = _compiled(table, path, matched, kind)
+    if task_type == compiled.task_type:
+        return compiled
+    return Route(task_type, compiled.row, compiled.hops, _reasons(table, task_type, path, matched))
+
+
+def _compiled(
+    table: PolicyTable, path: tuple[str | int, ...], matched: int | None, kind: Kind | None
+) -> Route:
+    """Routes are the same for every task of a row and rule: worked out once a table."""
+    key = (path, matched, kind)
+    found = table._routes.get(key)
+    if isinstance(found, Route):
+        return found
+    task_type = str(path[1]) if len(path) == 2 else ""
+    resolved: Resolved = resolve(table, task_type, matched, kind=kind)
+    made = Route(
+        task_type=task_type,
+        row=resolved.row,
+        hops=(first_hop(table, resolved), *escalations(table, resolved)),
+        reasons=_reasons(table, task_type, path, matched),
+    )
+    table._routes[key] = made
+    return made
+
+
+def _reasons(
+    table: PolicyTable, task_type: str, path: tuple[str | int, ...], matched: int | None
+) -> tuple[str, ...]:
+    if len(path) == 2:
+        said = [f"row {table.cite(*path)}"]
+    else:
+        said = [f'no row for type "{task_type}": {table.cite("defaults")} row']
+    if matched is not None:
+        row = table.tasks.get(task_type)
+        owner = path if row is not None and row.when else ("defaults",)
+        rules = (row.when if row is not None else None) or table.defaults.when or ()
+        asked = ", ".join(f"{k} = {_toml(v)}" for k, v in rules[matched].conditions.items())
+        said.append(f"rule {table.cite(*owner, 'when', matched)}: {asked}")
+    return tuple(said)
+
+
+def _toml(value: int | bool) -> str:
+    return str(value).lower()
+
+
+def _matches(rule: When, task: Task, row: TaskRow) -> bool:
+    length = estimate_tokens(task)
+    answer = expected_output(row, task.kind)
+    structured = not isinstance(task, Generate) or task.output_schema is not None
+    options = len(task.options)
+    return (
+        (rule.min_input_tokens is None or length >= rule.min_input_tokens)
+        and (rule.max_input_tokens is None or length <= rule.max_input_tokens)
+        and (rule.min_expected_output_tokens is None or answer >= rule.min_expected_output_tokens)
+        and (rule.max_expected_output_tokens is None or answer <= rule.max_expected_output_tokens)
+        and (rule.structured is None or structured == rule.structured)
+        and (rule.min_options is None or options >= rule.min_options)
+        and (rule.max_options is None or options <= rule.max_options)
+    )
