@@ -80,7 +80,12 @@ FailureClass = Literal[
 
 
 class ConsensusError(Exception):
-    """Anything this library raises on purpose."""
+    """Anything this library raises on purpose.
+
+    ``calls`` are the records of the attempts that were made before it was raised, in order.
+    """
+
+    calls: tuple[CallRecord, ...] = ()
 
 
 class DeclarationError(ConsensusError):
@@ -124,13 +129,9 @@ class MissingExtraError(DeclarationError):
 
 
 class RunError(ConsensusError):
-    """Something failed while running. ``failure`` is its class.
-
-    ``calls`` are the records of the attempts that were made before it was raised, in order.
-    """
+    """Something failed while running. ``failure`` is its class."""
 
     failure: FailureClass
-    calls: tuple[CallRecord, ...] = ()
 
     def __init__(self, message: str, *, failure: FailureClass) -> None:
         self.message = message

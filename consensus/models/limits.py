@@ -19,7 +19,7 @@ from collections.abc import Callable
 
 from asyncio_throttle import Throttler
 
-from consensus.errors import DeadlineError, PolicyError
+from consensus.errors import DeadlineError, PolicyError, ProviderError
 
 __all__ = ["Permit", "ProviderLimits"]
 
@@ -119,9 +119,10 @@ class ProviderLimits:
         self._tokens_sum = 0.0
         self._active = 0
         self._paused_until = -math.inf
-        # Retries wait before newcomers: they stood in the queue before them.
-        self._again: OrderedDict[asyncio.Future[Permit], float] = OrderedDict()
-        self._queue: OrderedDict[asyncio.Future[Permit], float] = OrderedDict()
+        # By waiter: its tokens, and the moment until which it waits. Retries stand before
+        # newcomers: they were in the queue before them.
+        self._again: OrderedDict[asyncio.Future[Permit], tuple[float, float]] = OrderedDict()
+        self._queue: OrderedDict[asyncio.Future[Permit], tuple[float, float]] = OrderedDict()
         self._timer: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -137,7 +138,12 @@ class ProviderLimits:
 
     def pause(self, seconds: float) -> None:
         """Admit nobody for so long, as the provider asked. A longer pause is never cut short."""
-        self._paused_until = max(self._paused_until, self._clock() + seconds)
+        now = self._clock()
+        self._paused_until = max(self._paused_until, now + seconds)
+        for queue in (self._again, self._queue):
+            for future, (_, until) in queue.items():
+                if until < self._paused_until and not future.done():
+                    future.set_exception(self._refusal(until - now))
 
     async def admit(
         self, tokens: float = 0, *, within_s: float = math.inf, again: bool = False
@@ -150,22 +156,22 @@ class ProviderLimits:
             again: this call was admitted before and is being retried.
 
         Raises:
-            DeadlineError: no place fell free within ``within_s``, or none can (a longer pause).
+            DeadlineError: no place fell free within ``within_s``.
+            ProviderError: ``rate_limited``: the provider has asked for a pause that lasts longer.
         """
         if not self._queue and not self._again and self._delay(tokens) == 0:
             return self._take(tokens)
-        paused = self._paused_until - self._clock()
-        if within_s <= 0 or paused > within_s:
-            raise DeadlineError(
-                f"{self.name}: no call is admitted for {max(paused, 0):.3g} s; "
-                f"{max(within_s, 0):.3g} s are left"
-            )
+        until = self._clock() + within_s
+        if within_s <= 0:
+            raise DeadlineError(f"{self.name}: no place is free, and no time is left to wait")
+        if until < self._paused_until:
+            raise self._refusal(within_s)
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
             self._move_to(loop)
         future: asyncio.Future[Permit] = loop.create_future()
         queue = self._again if again else self._queue
-        queue[future] = tokens
+        queue[future] = (tokens, until)
         alarm = None
         if within_s < math.inf:
             alarm = loop.call_later(within_s, self._too_late, future, within_s)
@@ -273,7 +279,7 @@ class ProviderLimits:
             self._timer.cancel()
             self._timer = None
         while queue := self._again or self._queue:
-            future, tokens = next(iter(queue.items()))
+            future, (tokens, _) = next(iter(queue.items()))
             if future.done():
                 del queue[future]
                 continue
@@ -289,6 +295,14 @@ class ProviderLimits:
     def _wake(self) -> None:
         self._timer = None
         self._pump()
+
+    def _refusal(self, left_s: float) -> ProviderError:
+        pause = self._paused_until - self._clock()
+        return ProviderError(
+            f"{self.name} has asked for {pause:.3g} s without calls; {left_s:.3g} s are left",
+            failure="rate_limited",
+            retry_after_s=pause,
+        )
 
     def _too_late(self, future: asyncio.Future[Permit], within_s: float) -> None:
         if not future.done():
