@@ -432,7 +432,7 @@ def _check_consequence(found: _Findings, resolved: Resolved) -> None:
             'add gate = "ORACLE" (or oracle = "…")',
         )
     judged = row.losses is not None or row.alpha is not None
-    if row.consequence in ("high", "irreversible") and not judged and not row.escalate_to:
+    if row.consequence in ("high", "irreversible") and not judged and row.escalate_to is None:
         found.add(
             "warning",
             "no-losses",

@@ -16,7 +16,14 @@ from consensus.policy.table import PolicyTable
 if TYPE_CHECKING:
     from consensus.policy.check import Prices, Prompts
 
-__all__ = ["PROJECT_FOLDER", "find_policy", "load_policy", "parse_policy", "validate_prices"]
+__all__ = [
+    "PROJECT_FOLDER",
+    "find_policy",
+    "find_prompts",
+    "load_policy",
+    "parse_policy",
+    "validate_prices",
+]
 
 PROJECT_FOLDER = "strategies"
 
@@ -34,6 +41,14 @@ def find_policy(source: str | Path | None = None) -> Path:
     from consensus.resources import packaged
 
     return packaged("strategies")
+
+
+def find_prompts(policy: Path | None = None) -> Path | None:
+    """The project's own ``prompts/``: beside the policy, else here; None for the shipped ones."""
+    for folder in ([policy.parent] if policy is not None else []) + [Path()]:
+        if any((folder / "prompts" / part).is_dir() for part in ("framings", "templates")):
+            return folder / "prompts"
+    return None
 
 
 def parse_policy(path: Path) -> tuple[PolicyTable | None, list[Finding]]:

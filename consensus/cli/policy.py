@@ -1,0 +1,319 @@
+"""``consensus policy``: is the table right, which way does a task type go, what may it hold."""
+
+from __future__ import annotations
+
+import sys
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from consensus.cli._console import note, print_json, stdout
+
+if TYPE_CHECKING:
+    from consensus.models.prices import PriceBook
+    from consensus.panel.book import PromptBook
+    from consensus.policy.estimate import Estimate
+    from consensus.policy.findings import Finding
+    from consensus.policy.route import Route
+    from consensus.policy.table import PolicyTable
+
+__all__ = ["app", "check", "schema", "show"]
+
+app = typer.Typer(
+    name="policy",
+    no_args_is_help=True,
+    help="The table of task types: check it, show a route, print its JSON Schema.",
+)
+
+Folder = Annotated[
+    Path | None,
+    typer.Argument(help="Folder or file; strategies/ here, else the shipped defaults."),
+]
+PolicyOption = Annotated[
+    Path | None,
+    typer.Option("--policy", help="Folder or file; strategies/ here, else the shipped defaults."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+
+
+@app.command("check")
+def check(
+    path: Folder = None,
+    *,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit 1 for warnings too, not only for errors.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Find what is wrong with the table: file, line, key and fix. Exit 1 if there are errors."""
+    from consensus.policy.load import find_policy
+
+    folder = find_policy(path)
+    table, findings = _findings(folder)
+    errors = sum(finding.level == "error" for finding in findings)
+    failed = bool(findings) if strict else errors > 0
+    if as_json:
+        print_json(
+            {
+                "policy": str(folder),
+                "ok": not failed,
+                "version_hash": table.version_hash if table is not None else None,
+                "findings": [finding.as_dict() for finding in findings],
+            }
+        )
+    else:
+        for finding in findings:
+            sys.stdout.write(_line(finding) + "\n")
+        note(_summary(folder, table, errors, len(findings) - errors))
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command("show")
+def show(
+    task_type: Annotated[str, typer.Argument(metavar="TYPE", help="A task type.")],
+    *,
+    policy: PolicyOption = None,
+    as_json: Json = False,
+) -> None:
+    """Show which way a task type goes and why, its panel, its guards, and what it would cost."""
+    from consensus.models.prices import PriceBook
+    from consensus.policy.estimate import estimate
+    from consensus.policy.load import find_policy, load_policy
+    from consensus.policy.route import route_type
+
+    folder = find_policy(policy)
+    book = _prompts(folder)
+    table = load_policy(folder, prompts=book)
+    prices = PriceBook(overrides=table.price_overrides())
+    way = route_type(table, task_type)
+    cost = estimate(table, way, prices)
+    report = _report(table, way, cost, prices, book)
+    if task_type not in table.tasks:
+        close = get_close_matches(task_type, list(table.tasks), n=1)
+        if close:
+            note(f'no row for "{task_type}"; there is one for "{close[0]}"')
+    if as_json:
+        print_json(report)
+    else:
+        _print_route(report, way)
+
+
+@app.command("schema")
+def schema() -> None:
+    """Print the JSON Schema of the policy's TOML."""
+    from consensus.policy.schema import schema_text
+
+    sys.stdout.write(schema_text())
+
+
+def _prompts(folder: Path) -> PromptBook:
+    from consensus.panel.book import load_prompts
+    from consensus.policy.load import find_prompts
+
+    return load_prompts(find_prompts(folder))
+
+
+def _findings(folder: Path) -> tuple[PolicyTable | None, list[Finding]]:
+    """Every finding; a file that is not TOML, or not a table, has no others."""
+    from consensus.errors import PolicyError
+    from consensus.policy.check import check as check_table
+    from consensus.policy.findings import Finding
+    from consensus.policy.load import parse_policy
+
+    try:
+        table, findings = parse_policy(folder)
+    except PolicyError as error:
+        file, _, line = (error.where or "").rpartition(":")
+        known = line.isdigit()
+        found = Finding(
+            level="error",
+            code="shape",
+            key="",
+            message=error.message,
+            fix=error.fix,
+            file=file if known else error.where,
+            line=int(line) if known else None,
+        )
+        return None, [found]
+    if table is None:
+        return None, findings
+    return table, check_table(table, prompts=_prompts(folder))
+
+
+def _line(finding: Finding) -> str:
+    where = f"{finding.where}: " if finding.where else ""
+    key = f"{finding.key}: " if finding.key else ""
+    fix = f" ({finding.fix})" if finding.fix else ""
+    return f"{where}{finding.level}: {key}{finding.message}{fix}"
+
+
+def _summary(folder: Path, table: PolicyTable | None, errors: int, warnings: int) -> str:
+    counts = [
+        f"{n} {what}{'' if n == 1 else 's'}"
+        for n, what in ((errors, "error"), (warnings, "warning"))
+        if n
+    ]
+    said = ", ".join(counts) or "nothing to complain about"
+    if table is None:
+        return f"{folder}: {said}"
+    return f"{folder}: {len(table.tasks)} task types, {len(table.tiers)} tiers, {said}"
+
+
+def _report(
+    table: PolicyTable, way: Route, cost: Estimate, prices: PriceBook, book: PromptBook
+) -> dict[str, Any]:
+    row = way.row
+    return {
+        "type": way.task_type,
+        "kind": row.kind,
+        "consequence": row.consequence,
+        "owner": row.owner,
+        "description": row.description,
+        "policy": table.source,
+        "version_hash": table.version_hash,
+        "reasons": list(way.reasons),
+        "hops": [_hop_report(h.hop, h.seats, h.usd, prices, book, row.kind) for h in cost.hops],
+        "rules": [
+            {"conditions": rule.conditions, "changes": _changes(rule)} for rule in row.when or ()
+        ],
+        "guards": {
+            "max_usd": row.max_usd,
+            "deadline_s": row.deadline_s,
+            "context_guard": way.hops[0].spec.context_guard,
+            "losses": row.losses.model_dump() if row.losses else None,
+            "alpha": row.alpha,
+            "oracle": row.oracle,
+            "gate": row.gate,
+        },
+        "estimate": {
+            "input_tokens": cost.input_tokens,
+            "output_tokens": cost.output_tokens,
+            "assumed": cost.assumed,
+            "first_usd": cost.first_usd,
+            "all_usd": cost.all_usd,
+            "frontier": cost.frontier,
+            "frontier_usd": cost.frontier_usd,
+            "ratio": cost.ratio,
+        },
+    }
+
+
+def _changes(rule: Any) -> dict[str, Any]:
+    from consensus.policy.table import CONDITIONS
+
+    said = rule.model_dump(mode="json", exclude_none=True)
+    return {name: value for name, value in said.items() if name not in CONDITIONS}
+
+
+def _hop_report(
+    hop: Any, seats: dict[str, int], usd: float, prices: PriceBook, book: PromptBook, kind: Any
+) -> dict[str, Any]:
+    spec = hop.spec
+    framings = book.sequence(kind, spec.framings) if kind else spec.framings
+    return {
+        "name": hop.name,
+        "orchestrator": spec.orchestrator,
+        "aggregator": spec.aggregator,
+        "seats": spec.seats,
+        "quorum": spec.quorum,
+        "min_agreement": spec.min_agreement,
+        "veto": spec.veto,
+        "ballot": spec.ballot,
+        "framings": list(framings[: spec.seats]),
+        "fallbacks": list(spec.fallbacks),
+        "models": [
+            {
+                "model": model,
+                "seats": count,
+                "input_per_million": prices.price(model).per_million()["input"],
+                "output_per_million": prices.price(model).per_million()["output"],
+                "max_input_tokens": prices.window(model).max_input,
+                "window_known": prices.window(model).known,
+            }
+            for model, count in seats.items()
+        ],
+        "estimated_usd": usd,
+    }
+
+
+def _print_route(report: dict[str, Any], way: Route) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    out = stdout()
+    facts = [report["kind"] and f"kind {report['kind']}"]
+    facts.append(report["consequence"] and f"consequence {report['consequence']}")
+    facts.append(report["owner"] and f"owner {report['owner']}")
+    said = ", ".join(fact for fact in facts if fact)
+    out.print(f"[bold]{escape(way.task_type)}[/]{': ' + escape(said) if said else ''}")
+    if report["description"]:
+        out.print(escape(report["description"]))
+    for reason in report["reasons"]:
+        out.print(f"because {escape(reason)}")
+    out.print()
+    grid = Table(box=None, pad_edge=False, header_style="dim")
+    for name in ("step", "strategy", "model", "seats", "$/M in", "$/M out", "window"):
+        grid.add_column(name, justify="right" if name.startswith(("seats", "$", "w")) else "left")
+    for number, hop in enumerate(report["hops"]):
+        for position, model in enumerate(hop["models"]):
+            first = position == 0
+            grid.add_row(
+                ("first" if number == 0 else f"then {number}") if first else "",
+                escape(_strategy(hop)) if first else "",
+                escape(model["model"]),
+                str(model["seats"]),
+                f"{model['input_per_million']:g}",
+                f"{model['output_per_million']:g}",
+                f"{model['max_input_tokens']:,}{'' if model['window_known'] else ' assumed'}",
+            )
+    out.print(grid)
+    out.print()
+    for text in _notes(report):
+        out.print(escape(text))
+
+
+def _strategy(hop: dict[str, Any]) -> str:
+    if hop["orchestrator"] == "single":
+        return hop["name"] if hop["name"] == "single" else f"{hop['name']} (single)"
+    name = hop["name"] if hop["name"] == "vote" else f"{hop['name']} ({hop['orchestrator']})"
+    return f"{name}, {hop['aggregator']}, quorum {hop['quorum']} of {hop['seats']}"
+
+
+def _notes(report: dict[str, Any]) -> list[str]:
+    first, guards, cost = report["hops"][0], report["guards"], report["estimate"]
+    lines = []
+    if first["framings"]:
+        lines.append(f"framings: {', '.join(first['framings'])}")
+    if first["fallbacks"]:
+        lines.append(f"if one fails: {', '.join(first['fallbacks'])}")
+    for rule in report["rules"]:
+        asked = ", ".join(f"{k} = {str(v).lower()}" for k, v in rule["conditions"].items())
+        changes = ", ".join(f"{k} = {v}" for k, v in rule["changes"].items())
+        lines.append(f"rule: {asked} → {changes}")
+    held = [f"window {guards['context_guard']:.0%}"]
+    if guards["max_usd"] is not None:
+        held.append(f"at most ${guards['max_usd']:g}")
+    if guards["deadline_s"] is not None:
+        held.append(f"{guards['deadline_s']:g} s")
+    if guards["losses"]:
+        losses = guards["losses"]
+        held.append(f"losses {losses['false_approve']:g} : {losses['false_reject']:g}")
+    if guards["alpha"] is not None:
+        held.append(f"error ≤ {guards['alpha']:g}")
+    held += [f"{name} {guards[name]}" for name in ("gate", "oracle") if guards[name]]
+    lines.append(f"guards: {', '.join(held)}")
+    whose = "assumed" if cost["assumed"] else "as the row expects"
+    lines.append(
+        f"a task of {cost['input_tokens']:,} tokens in (wording included) and "
+        f"{cost['output_tokens']:,} out a call ({whose}): ${cost['first_usd']:.6f}"
+        + (f", with every escalation ${cost['all_usd']:.6f}" if len(report["hops"]) > 1 else "")
+    )
+    if cost["frontier"] and cost["ratio"] is not None:
+        lines.append(
+            f"one call of {cost['frontier']}: ${cost['frontier_usd']:.6f}; "
+            f"the first choice costs {cost['ratio']:.2f} × that"
+        )
+    return lines
