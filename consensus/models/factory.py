@@ -36,8 +36,10 @@ class ProviderSettings:
         api_key_env: the environment variable that holds the key; the standard one where None.
             Keys themselves are never kept in settings.
         requests_per_minute, tokens_per_minute: None for no limit of ours.
-        concurrency: calls at once, and the size of the connection pool.
-        timeout_s: the longest one attempt may take.
+        concurrency: calls at once, and the size of the connection pool; None: 100, and 1 for
+            ``local``, which works through its calls one by one (waiting in the queue here costs
+            a call none of its own time).
+        timeout_s: the longest one attempt may take; None: 120, and 600 for ``local``.
         max_attempts: attempts at one model, the first included; None leaves it to the gateway's
             retry policy.
         cooldown_s: how long a model that keeps failing is left alone.
@@ -48,8 +50,8 @@ class ProviderSettings:
     api_key_env: str | None = None
     requests_per_minute: float | None = None
     tokens_per_minute: float | None = None
-    concurrency: int = 100
-    timeout_s: float = 120.0
+    concurrency: int | None = None
+    timeout_s: float | None = None
     max_attempts: int | None = None
     cooldown_s: float = 30.0
     window_s: float = 60.0
@@ -59,21 +61,33 @@ class ProviderSettings:
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value > 0):
                 raise PolicyError(f"{name} must be a positive number, not {value}")
-        if self.concurrency < 1:
+        if self.concurrency is not None and self.concurrency < 1:
             raise PolicyError(f"concurrency must be at least 1, not {self.concurrency}")
         if self.max_attempts is not None and self.max_attempts < 1:
             raise PolicyError(f"max_attempts must be at least 1, not {self.max_attempts}")
         if not (math.isfinite(self.cooldown_s) and self.cooldown_s >= 0):
             raise PolicyError(f"cooldown_s must be a number of seconds, not {self.cooldown_s}")
 
-    def limits(self, name: str = "the provider") -> ProviderLimits:
+    def at_once(self, provider: str) -> int:
+        """Calls at once."""
+        if self.concurrency is not None:
+            return self.concurrency
+        return 1 if provider == "local" else 100
+
+    def timeout(self, provider: str) -> float:
+        """Seconds that one attempt may take."""
+        if self.timeout_s is not None:
+            return self.timeout_s
+        return 600.0 if provider == "local" else 120.0
+
+    def limits(self, provider: str) -> ProviderLimits:
         """Fresh limits with these figures."""
         return ProviderLimits(
             self.requests_per_minute,
             self.tokens_per_minute,
-            self.concurrency,
+            self.at_once(provider),
             window_s=self.window_s,
-            name=name,
+            name=provider,
         )
 
     def api_key(self, provider: str) -> str | None:
@@ -119,7 +133,7 @@ def _anthropic(name: str, settings: ProviderSettings, prices: PriceBook) -> Mode
     return AnthropicClient(
         api_key=settings.api_key(name),
         base_url=settings.base_url,
-        concurrency=settings.concurrency,
+        concurrency=settings.at_once(name),
         prices=prices,
     )
 
@@ -130,7 +144,7 @@ def _litellm(name: str, settings: ProviderSettings, prices: PriceBook) -> ModelC
     return LiteLLMClient(
         api_key=settings.api_key(name),
         base_url=settings.base_url,
-        concurrency=settings.concurrency,
+        concurrency=settings.at_once(name),
         prices=prices,
     )
 

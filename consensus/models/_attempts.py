@@ -1,0 +1,239 @@
+"""One attempt at one model, with everything it takes given back on every path.
+
+Between the moment at which a client returns an answer and the moment at which its record begins to
+be kept, nothing is awaited: a paid answer cannot fall between the two.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import replace
+from typing import Final, NamedTuple
+
+from consensus.errors import ConsensusError, DeadlineError, FailureClass, ProviderError
+from consensus.models._billing import Biller
+from consensus.models._fitting import Fitting
+from consensus.models._lanes import Hop
+from consensus.models.breaker import Pass
+from consensus.models.context import CallContext
+from consensus.models.factory import ClientFactory
+from consensus.models.ids import new_id
+from consensus.models.limits import Permit
+from consensus.models.protocol import CallRecord, CallSink, Completion, Request
+from consensus.models.tape import Paid, Tape
+
+__all__ = ["Attempts", "kept"]
+
+QUEUE_BYTES_PER_TOKEN: Final = 3
+"""For the estimate with which a call stands in a provider's queue; its usage replaces it."""
+
+LONG_WAIT_S: Final = 10.0
+"""An attempt that a deadline cut off counts against a model's health only from this wait on."""
+
+
+class _Entry(NamedTuple):
+    """What an attempt holds while it is under way."""
+
+    reserved: int
+    leave: Pass
+    permit: Permit
+    timeout_s: float
+
+
+class Attempts:
+    """Makes attempts, bills them, and has their records kept."""
+
+    def __init__(
+        self,
+        clients: ClientFactory,
+        fitting: Fitting,
+        biller: Biller,
+        sink: CallSink | None,
+        tape: Tape | None,
+    ) -> None:
+        self._clients = clients
+        self._fitting = fitting
+        self._biller = biller
+        self._sink = sink
+        self._tape = tape if tape is not None and tape.writable else None
+
+    async def make(
+        self, hop: Hop, ctx: CallContext, records: list[CallRecord], *, again: bool
+    ) -> Completion:
+        """One attempt. Its record is appended to ``records`` and kept before this returns.
+
+        Raises:
+            ProviderError: it failed, or the breaker refused it.
+            BudgetError, DeadlineError: it could not begin, or (deadline) was cut off.
+        """
+        request = hop.request
+        client = self._clients.client(request.model)
+        entry = await self._enter(hop, ctx, again=again)
+        record = CallRecord(
+            new_id(),
+            ctx.decision_id,
+            ctx.seat,
+            ctx.purpose,
+            len(records) + 1,
+            request.model,
+            hop.key,
+            time.time(),
+            task_type=ctx.task_type,
+        )
+        started = time.perf_counter()
+        error: BaseException
+        try:
+            async with asyncio.timeout(entry.timeout_s):
+                completion = await client.complete(request, timeout_s=entry.timeout_s)
+        except (ConsensusError, asyncio.CancelledError) as raised:
+            error = raised
+        except TimeoutError:
+            error = ProviderError(
+                f"{request.model}: no answer within {entry.timeout_s:.3g} s",
+                failure="timeout",
+                retryable=True,
+                model=request.model,
+            )
+        except Exception as raised:  # noqa: BLE001 - one client's bug must not end a whole panel
+            error = ProviderError(
+                f"{request.model}: the client failed with {type(raised).__name__}",
+                failure="malformed_response",
+                model=request.model,
+            )
+            error.__cause__ = raised
+        else:
+            record.latency_s = time.perf_counter() - started
+            return await self._answered(hop, ctx, records, record, entry, completion)
+        record.latency_s = time.perf_counter() - started
+        raise await self._failed(hop, ctx, records, record, entry, error)
+
+    async def _enter(self, hop: Hop, ctx: CallContext, *, again: bool) -> _Entry:
+        """Budget, breaker, queue; what was taken is given back if one of them refuses."""
+        lane = hop.lane
+        reserved = await self._fitting.reserve(hop, ctx.budget, ctx.deadline)
+        leave: Pass | None = None
+        try:
+            leave = lane.breaker.admit()
+            permit = await lane.limits.admit(
+                hop.bound // QUEUE_BYTES_PER_TOKEN + hop.output,
+                within_s=ctx.deadline.left(),
+                again=again,
+            )
+            left = ctx.deadline.left()
+            if left <= 0:
+                permit.unused()
+                raise DeadlineError(f"{hop.request.model}: the deadline passed in the queue")
+        except BaseException:
+            ctx.budget.settle(reserved, 0)
+            if leave is not None:
+                lane.breaker.abandon(leave)
+            raise
+        return _Entry(reserved, leave, permit, min(left, lane.timeout_s))
+
+    async def _answered(
+        self,
+        hop: Hop,
+        ctx: CallContext,
+        records: list[CallRecord],
+        record: CallRecord,
+        entry: _Entry,
+        completion: Completion,
+    ) -> Completion:
+        request = hop.request
+        served = completion.served_model or request.model
+        usage, record.cost_pico, record.price_basis = self._biller.bill(
+            request, served, completion.usage, completion.text
+        )
+        if usage is not completion.usage or served != completion.served_model:
+            completion = replace(completion, usage=usage, served_model=served)
+        record.served_model = served
+        record.usage = usage
+        record.request_id = completion.request_id
+        record.completion = completion
+        ctx.budget.settle(entry.reserved, record.cost_pico)
+        entry.permit.done(usage.total_input + usage.output)
+        hop.lane.breaker.success(entry.leave)
+        records.append(record)
+        try:
+            if self._tape is not None:
+                self._tape.keep(hop.key, _paid(record, completion))
+        finally:
+            if self._sink is not None:
+                await kept(self._sink, record)
+        return completion
+
+    async def _failed(
+        self,
+        hop: Hop,
+        ctx: CallContext,
+        records: list[CallRecord],
+        record: CallRecord,
+        entry: _Entry,
+        error: BaseException,
+    ) -> BaseException:
+        """Give everything back, keep the record, and return what is to be raised."""
+        lane = hop.lane
+        if isinstance(error, asyncio.CancelledError):
+            failure: FailureClass = "cancelled"
+        elif isinstance(error, ProviderError):
+            failure = error.failure
+            self._describe(record, hop.request, error)
+        else:
+            # Declared wrongly (a key, a package): nothing was sent, so nothing is recorded.
+            ctx.budget.settle(entry.reserved, 0)
+            entry.permit.unused()
+            lane.breaker.abandon(entry.leave)
+            return error
+        ctx.budget.settle(entry.reserved, record.cost_pico)
+        entry.permit.done(_tokens_used(record, failure))
+        counts_as = failure
+        if failure == "timeout" and ctx.deadline.left() <= 0:
+            failure = "deadline"
+            error = DeadlineError(f"{hop.request.model}: the deadline passed before it answered")
+            if entry.timeout_s < min(lane.timeout_s, LONG_WAIT_S):
+                counts_as = failure
+        lane.breaker.failure(entry.leave, counts_as)
+        record.failure = failure
+        records.append(record)
+        if self._sink is not None:
+            await kept(self._sink, record)
+        return error
+
+    def _describe(self, record: CallRecord, request: Request, error: ProviderError) -> None:
+        record.status = error.status
+        record.request_id = error.request_id
+        record.served_model = error.served_model
+        if error.usage is not None:
+            record.usage, record.cost_pico, record.price_basis = self._biller.bill(
+                request, error.served_model or request.model, error.usage, ""
+            )
+
+
+def _paid(record: CallRecord, completion: Completion) -> Paid:
+    return Paid(
+        completion, record.call_id, record.decision_id, record.cost_pico, record.price_basis
+    )
+
+
+def _tokens_used(record: CallRecord, failure: FailureClass) -> int | None:
+    """Tokens that a failed attempt took from the provider's minute; None: perhaps all of them."""
+    if record.price_basis != "none":
+        return record.usage.total_input + record.usage.output
+    return None if failure in {"timeout", "cancelled", "malformed_response"} else 0
+
+
+async def kept(sink: CallSink, record: CallRecord) -> None:
+    """Keep a record to the end, whoever cancels meanwhile; then let the cancellation go on."""
+    keeping = asyncio.ensure_future(sink.record(record))
+    try:
+        await asyncio.shield(keeping)
+    except asyncio.CancelledError:
+        while not keeping.done():
+            try:
+                await asyncio.wait((keeping,))
+            except asyncio.CancelledError:
+                continue
+        if not keeping.cancelled():
+            keeping.exception()  # seen: the cancellation says more
+        raise

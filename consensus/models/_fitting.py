@@ -1,0 +1,102 @@
+"""Before anything is sent: does it fit the model's window, and can it be paid for?
+
+Both are shown by counting bytes, because a token is at least one byte: no tokenizer is needed for
+the calls that fit with room to spare, which is nearly all. Only where bytes are too coarse a bound
+are tokens counted by the model's own tokenizer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from consensus.errors import BudgetError, GuardError, ProviderError
+from consensus.models._lanes import Hop
+from consensus.models.factory import ClientFactory
+from consensus.models.protocol import Budget, Deadline, Request
+
+if TYPE_CHECKING:
+    from consensus.models.prices import PriceBook
+
+__all__ = ["SCHEMA_TOKENS", "TURN_TOKENS", "Fitting", "byte_bound"]
+
+SCHEMA_TOKENS: Final = 640
+"""Allowance for the instructions that providers add to a prompt that asks for a schema or a tool
+(Anthropic documents 313–530 tokens)."""
+
+TURN_TOKENS: Final = 16
+"""Allowance for a chat template's marks around each turn."""
+
+
+class Fitting:
+    """The window guard and the reservation."""
+
+    def __init__(self, clients: ClientFactory, prices: PriceBook) -> None:
+        self._clients = clients
+        self._prices = prices
+
+    async def guard(self, hop: Hop, share: float, deadline: Deadline) -> None:
+        """Let a request pass that fits ``share`` of its model's window, reserved output included.
+
+        Raises:
+            GuardError: it does not fit, or cannot be shown to.
+        """
+        request = hop.request
+        window = self._prices.window(request.model)
+        if window.known and request.max_output_tokens > window.max_output:
+            raise GuardError(
+                f"{request.model} writes at most {window.max_output:,} tokens; "
+                f"{request.max_output_tokens:,} are asked for"
+            )
+        hop.output = self._prices.output_room(request.model, request.max_output_tokens)
+        if request.output_schema is not None:
+            hop.bound += SCHEMA_TOKENS
+        room = share * window.max_input - hop.output
+        if hop.bound <= room:
+            return
+        hop.bound = min(hop.bound, byte_bound(request))
+        if hop.bound <= room:
+            return
+        tokens = await self._count(hop, deadline)
+        if tokens is None or tokens > room:
+            size = "an unknown number of" if tokens is None else f"{tokens:,}"
+            raise GuardError(
+                f"{request.model}: {size} tokens of input and {hop.output:,} reserved for output "
+                f"do not fit {share:.0%} of its window of {window.max_input:,}"
+                + ("" if window.known else " (assumed: nobody declared it)")
+            )
+
+    async def reserve(self, hop: Hop, budget: Budget, deadline: Deadline) -> int:
+        """Set the worst case of one attempt aside; return it, in pico-dollars.
+
+        Raises:
+            BudgetError: not even the counted worst case is left.
+        """
+        worst = hop.lane.worst_pico(hop.price, hop.bound, hop.output)
+        try:
+            budget.reserve(worst)
+        except BudgetError:
+            if hop.counted or await self._count(hop, deadline) is None:
+                raise
+            worst = hop.lane.worst_pico(hop.price, hop.bound, hop.output)
+            budget.reserve(worst)
+        return worst
+
+    async def _count(self, hop: Hop, deadline: Deadline) -> int | None:
+        """Tokens by the model's own tokenizer; None where they cannot be counted."""
+        client = self._clients.client(hop.request.model)
+        try:
+            async with asyncio.timeout(min(hop.lane.timeout_s, deadline.left())):
+                tokens = await client.count_tokens(hop.request)
+        except (ProviderError, TimeoutError):
+            deadline.check()
+            return None
+        hop.bound = min(hop.bound, tokens)
+        hop.counted = True
+        return tokens
+
+
+def byte_bound(request: Request) -> int:
+    """Input tokens at most: a token is at least one byte; templates and schemas add their own."""
+    schema = 0 if request.output_schema is None else SCHEMA_TOKENS
+    return request.input_bytes() + TURN_TOKENS * (len(request.turns) + 1) + schema

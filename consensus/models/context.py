@@ -1,0 +1,33 @@
+"""On whose behalf a call is made, and within what."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from consensus.models.protocol import Budget, Deadline, Purpose
+from consensus.models.tape import CompletionSource
+
+__all__ = ["CallContext"]
+
+
+@dataclass(slots=True, kw_only=True)
+class CallContext:
+    """On whose behalf a call is made, and within what.
+
+    Attributes:
+        budget: shared by everything that must not pass one cap together.
+        context_guard: the share of a model's window that input and reserved output may fill.
+        fallbacks: models to ask, in order, when the request's own cannot answer.
+        paid: answers that this decision has paid for already, before it was cut short. They are
+            used before anything is sent, and are not recorded again.
+    """
+
+    decision_id: str
+    seat: int = 0
+    purpose: Purpose = "ballot"
+    task_type: str = ""
+    budget: Budget
+    deadline: Deadline
+    context_guard: float = 0.8
+    fallbacks: tuple[str, ...] = ()
+    paid: CompletionSource | None = None
