@@ -11,6 +11,7 @@ import time
 from dataclasses import replace
 from typing import Final, NamedTuple
 
+from consensus.ballots import Usage
 from consensus.errors import ConsensusError, DeadlineError, FailureClass, ProviderError
 from consensus.models._billing import Biller
 from consensus.models._fitting import Fitting
@@ -30,6 +31,9 @@ QUEUE_BYTES_PER_TOKEN: Final = 3
 
 LONG_WAIT_S: Final = 10.0
 """An attempt that a deadline cut off counts against a model's health only from this wait on."""
+
+
+_NO_USAGE: Final = Usage()
 
 
 class _Entry(NamedTuple):
@@ -79,6 +83,7 @@ class Attempts:
             request.model,
             hop.key,
             time.time(),
+            usage=_NO_USAGE,
             task_type=ctx.task_type,
         )
         started = time.perf_counter()
@@ -224,7 +229,14 @@ def _tokens_used(record: CallRecord, failure: FailureClass) -> int | None:
 
 
 async def kept(sink: CallSink, record: CallRecord) -> None:
-    """Keep a record to the end, whoever cancels meanwhile; then let the cancellation go on."""
+    """Keep a record to the end, whoever cancels meanwhile; then let the cancellation go on.
+
+    A sink whose ``record`` sees to that itself says so with ``survives_cancellation = True``, and
+    saves a task a call.
+    """
+    if getattr(sink, "survives_cancellation", False):
+        await sink.record(record)
+        return
     keeping = asyncio.ensure_future(sink.record(record))
     try:
         await asyncio.shield(keeping)

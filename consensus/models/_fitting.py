@@ -42,13 +42,12 @@ class Fitting:
             GuardError: it does not fit, or cannot be shown to.
         """
         request = hop.request
-        window = self._prices.window(request.model)
+        window, hop.output = hop.lane.room(self._prices, hop)
         if window.known and request.max_output_tokens > window.max_output:
             raise GuardError(
                 f"{request.model} writes at most {window.max_output:,} tokens; "
                 f"{request.max_output_tokens:,} are asked for"
             )
-        hop.output = self._prices.output_room(request.model, request.max_output_tokens)
         if request.output_schema is not None:
             hop.bound += SCHEMA_TOKENS
         room = share * window.max_input - hop.output

@@ -14,7 +14,8 @@ from consensus.models.protocol import Request
 from consensus.models.retry import RetryPolicy
 
 if TYPE_CHECKING:
-    from consensus.models.prices import ModelPrice
+    from consensus.models.prices import ModelPrice, PriceBook
+    from consensus.models.windows import Window
 
 __all__ = ["Hop", "Lane", "Lanes"]
 
@@ -22,7 +23,16 @@ __all__ = ["Hop", "Lane", "Lanes"]
 class Lane:
     """Everything about one model that does not change from call to call."""
 
-    __slots__ = ("_rates", "_unit_costs", "breaker", "limits", "retry", "timeout_s")
+    __slots__ = (
+        "_rates",
+        "_room",
+        "_room_for",
+        "_unit_costs",
+        "breaker",
+        "limits",
+        "retry",
+        "timeout_s",
+    )
 
     def __init__(
         self, limits: ProviderLimits, breaker: Breaker, retry: RetryPolicy, timeout_s: float
@@ -33,6 +43,19 @@ class Lane:
         self.timeout_s = timeout_s
         self._rates: object = None
         self._unit_costs = (0, 0, 0)
+        self._room_for: tuple[ModelPrice, int] | None = None
+        self._room: tuple[Window, int]
+
+    def room(self, prices: PriceBook, hop: Hop) -> tuple[Window, int]:
+        """The model's window, and the output tokens to reserve for this request's answer."""
+        asked = hop.request.max_output_tokens
+        known = self._room_for
+        # A price book gives out a new price object whenever a model's facts have changed.
+        if known is None or known[0] is not hop.price or known[1] != asked:
+            model = hop.request.model
+            self._room = (prices.window(model), prices.output_room(model, asked))
+            self._room_for = (hop.price, asked)
+        return self._room
 
     def worst_pico(self, price: ModelPrice, tokens: int, output: int) -> int:
         """The most that a call of this size can cost, from whole pico-dollars a token, rounded up.
