@@ -13,7 +13,8 @@ from consensus.errors import ConsensusError, DeclarationError, RunError
 from consensus.tasks import Approve, Choose, Compare, Generate, Message, Rank, Score, Task
 
 if TYPE_CHECKING:
-    from consensus.engine import Engine, decide, decide_many
+    from consensus.blocking import decide, decide_many
+    from consensus.engine import Engine
 
 __version__ = "0.1.0"
 
@@ -41,7 +42,7 @@ __all__ = [
     "decide_many",
 ]
 
-_LAZY = {"Engine": "engine", "decide": "engine", "decide_many": "engine"}
+_LAZY = {"Engine": "engine", "decide": "blocking", "decide_many": "blocking"}
 
 
 def __getattr__(name: str) -> Any:

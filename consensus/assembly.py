@@ -10,12 +10,12 @@ from collections.abc import Sequence
 
 from consensus.ballots import Ballot, Cost, Failure, Usage
 from consensus.decisions import Decision, Frontier
-from consensus.ledger.receipts import Receipt, ReceiptHop
+from consensus.ledger.receipts import Receipt
 from consensus.orchestrators.concluding import Conclusion, answers_agree, conclude
 from consensus.orchestrators.spec import HopRecord, StrategySpec
 from consensus.tasks import Score, Task
 
-__all__ = ["assemble", "conclude_hops", "conclude_receipt", "frontier_of", "receipt_hops"]
+__all__ = ["assemble", "conclude_hops", "conclude_receipt", "frontier_of"]
 
 PARTIAL = frozenset({"budget", "deadline"})
 """Failures that mean: cut short by a cap, not by a model."""
@@ -35,6 +35,7 @@ def assemble(
     policy_version: str,
     receipt_id: str | None,
     frontier: Frontier | None = None,
+    earlier_pico: int = 0,
 ) -> Decision:
     """The decision that these hops make, with its exact cost.
 
@@ -46,6 +47,7 @@ def assemble(
         policy_version: of the table that ruled.
         receipt_id: where it is kept, if it is.
         frontier: what the frontier said beside it; whether it agrees is worked out here.
+        earlier_pico: what a run that was cut short paid for and this one did not ask again.
     """
     conclusion = conclude_hops(task, hops)
     ballots = tuple(ballot for hop in hops for ballot in hop.ballots)
@@ -63,7 +65,7 @@ def assemble(
         calibrated=conclusion.calibrated,
         ballots=ballots,
         failures=failures,
-        cost=Cost.total(seat.cost for seat in seats),
+        cost=Cost.total([Cost(pico_usd=earlier_pico), *(seat.cost for seat in seats)]),
         usage=sum((seat.usage for seat in seats), Usage()),
         latency_s=latency_s,
         reasons=(*reasons, *conclusion.reasons),
@@ -81,7 +83,6 @@ def assemble(
 
 def frontier_of(model: str, answer: Ballot | Failure) -> Frontier:
     """One call's answer as the frontier's; ``agrees`` is filled in by :func:`assemble`."""
-    failed = isinstance(answer, Failure)
     return Frontier(
         model=model,
         served_model=answer.served_model,
@@ -89,7 +90,7 @@ def frontier_of(model: str, answer: Ballot | Failure) -> Frontier:
         cost=answer.cost,
         usage=answer.usage,
         latency_s=answer.latency_s,
-        failure=answer.failure if failed else None,
+        failure=answer.failure if isinstance(answer, Failure) else None,
     )
 
 
@@ -111,20 +112,7 @@ def conclude_receipt(receipt: Receipt) -> Decision:
         policy_version=receipt.policy_version,
         receipt_id=receipt.receipt_id,
         frontier=receipt.frontier,
-    )
-
-
-def receipt_hops(hops: Sequence[HopRecord]) -> tuple[ReceiptHop, ...]:
-    """Hops as a receipt keeps them: strategies as plain JSON."""
-    return tuple(
-        ReceiptHop(
-            name=hop.name,
-            strategy=hop.spec.model_dump(mode="json"),
-            seats=hop.spec.seats,
-            ballots=hop.ballots,
-            failures=hop.failures,
-        )
-        for hop in hops
+        earlier_pico=int(receipt.measured.get("earlier_pico", 0)),
     )
 
 

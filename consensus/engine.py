@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Mapping,
+    Sequence,
+)
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
-from consensus.assembly import assemble, conclude_hops, frontier_of, receipt_hops
-from consensus.ballots import Ballot, Failure
+from consensus.assembly import assemble, conclude_hops, frontier_of
+from consensus.ballots import PICO, Ballot, Failure
 from consensus.decisions import Decision, Frontier
 from consensus.errors import DeclarationError
+from consensus.ledger.jobs import CallScope, PaidCalls
 from consensus.ledger.receipts import Receipt
 from consensus.ledger.store import Ledger
 from consensus.models.factory import ClientFactory
@@ -22,6 +34,7 @@ from consensus.models.ids import new_id
 from consensus.models.prices import PriceBook
 from consensus.models.protocol import Budget, Deadline, ModelClient
 from consensus.orchestrators import ORCHESTRATORS, HopRecord
+from consensus.orchestrators.together import both
 from consensus.panel.asking import ask
 from consensus.panel.book import PromptBook, load_prompts
 from consensus.panel.seats import Seat, build_panel
@@ -30,7 +43,10 @@ from consensus.policy.route import Hop, Route, route
 from consensus.policy.table import PolicyTable
 from consensus.tasks import KINDS, Task, parse_task
 
-__all__ = ["Engine"]
+__all__ = ["Engine", "in_order", "refused"]
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 FRONTIER_SEAT = 1_000_000
 """The frontier's place beside the panel: never that of a seat."""
@@ -95,11 +111,15 @@ class Engine:
 
     async def aclose(self) -> None:
         """Close connections and the ledger; what was acknowledged is on disk."""
-        if self._gateway is not None:
-            await self._gateway.aclose()
-            self._gateway = None
+        await self.release()
         if self._own_ledger and self._ledger is not None:
             await self._ledger.aclose()
+
+    async def release(self) -> None:
+        """Close connections and local models; the next decision opens them again."""
+        if self._gateway is not None:
+            gateway, self._gateway = self._gateway, None
+            await gateway.aclose()
 
     def _start(self) -> Gateway:
         if self._gateway is None:
@@ -107,12 +127,16 @@ class Engine:
             self._gateway = Gateway(
                 ClientFactory(settings, self.prices, overrides=self._clients or {}),
                 self.prices,
-                settings,
                 sink=self._ledger,
             )
         return self._gateway
 
-    # -- one -----------------------------------------------------------------------------------------
+    @property
+    def ledger(self) -> Ledger | None:
+        """Where decisions are kept; None where none are."""
+        return self._ledger
+
+    # -- one ---------------------------------------------------------------------------------------
 
     async def decide(self, task: Task, *, frontier: str | None = None) -> Decision:
         """Decide one task.
@@ -129,28 +153,56 @@ class Engine:
         A provider's trouble is not an exception: it is in ``decision.failures``.
         Cancelling it cancels every call of it; answers already paid for still reach the ledger.
         """
+        return await self._decide(task, frontier=frontier, decision_id=new_id())
+
+    async def decide_row(
+        self, task: Task, *, frontier: str | None, decision_id: str, paid: PaidCalls
+    ) -> Decision:
+        """Decide one row of a job: under its own id, with what it has already paid for."""
+        decision = await self._decide(
+            task, frontier=frontier, decision_id=decision_id, earlier=paid
+        )
+        paid.forget(decision_id)
+        return decision
+
+    async def _decide(
+        self,
+        task: Task,
+        *,
+        frontier: str | None,
+        decision_id: str,
+        earlier: PaidCalls | None = None,
+    ) -> Decision:
         started = time.perf_counter()
         way = route(self.table, task)
         context = CallContext(
-            decision_id=new_id(),
+            decision_id=decision_id,
+            seat=0,
+            purpose="ballot",
             task_type=task.type,
-            budget=Budget(way.budget_pico),
-            deadline=Deadline(way.deadline_s),
+            budget=Budget(_pico(way.row.max_usd)),
+            deadline=Deadline(way.row.deadline_s),
+            paid=None if earlier is None else earlier.of(CallScope(decision_id)),
         )
         if frontier is None:
-            hops = await self._walk(task, way, context)
-            latency, beside = time.perf_counter() - started, None
+            hops, latency = await self._walk(task, way, context, started)
+            beside = None
         else:
             self.prices.price(frontier)
-            async with asyncio.TaskGroup() as group:
-                asked = group.create_task(self._ask_frontier(task, context, frontier))
-                hops = await self._walk(task, way, context)
-                latency = time.perf_counter() - started
-            beside = frontier_of(frontier, asked.result())
-        return await self._finish(task, way, hops, context.decision_id, latency, beside)
+            panel = self._walk(task, way, context, started)
+            (hops, latency), answer = await both(panel, self._ask_frontier(task, context, frontier))
+            beside = frontier_of(frontier, answer)
+        unused = () if earlier is None else earlier.unused(decision_id)
+        earlier_pico = sum(call.cost_pico for call in unused if call.purpose != "frontier")
+        measured: dict[str, Any] = {"latency_s": latency}
+        if earlier_pico:
+            measured["earlier_pico"] = earlier_pico
+        return await self._finish(task, way, hops, decision_id, measured, beside)
 
-    async def _walk(self, task: Task, way: Route, context: CallContext) -> list[HopRecord]:
-        """Run hops until one suffices."""
+    async def _walk(
+        self, task: Task, way: Route, context: CallContext, started: float
+    ) -> tuple[list[HopRecord], float]:
+        """Run hops until one suffices; with the seconds it took since ``started``."""
         done: list[HopRecord] = []
         seats = 0
         for hop in way.hops:
@@ -158,12 +210,12 @@ class Engine:
             seats += hop.seats
             if hop is not way.hops[-1] and conclude_hops(task, done).action == "act":
                 break
-        return done
+        return done, time.perf_counter() - started
 
     async def _run_hop(
         self, task: Task, hop: Hop, context: CallContext, *, first_seat: int
     ) -> HopRecord:
-        spec = hop.strategy
+        spec = hop.spec
         panel = build_panel(
             task,
             models=spec.models,
@@ -173,15 +225,14 @@ class Engine:
             ballot=spec.ballot,
             temperature=spec.temperature,
             first_seat=first_seat,
+            max_output_tokens=spec.max_output_tokens,
         )
         own = replace(context, context_guard=spec.context_guard, fallbacks=spec.fallbacks)
         session = _PanelSession(task, panel, self.book, self._start(), own)
         poll = await ORCHESTRATORS[spec.orchestrator](task, spec, session)
         return HopRecord(name=hop.name, spec=spec, ballots=poll.ballots, failures=poll.failures)
 
-    async def _ask_frontier(
-        self, task: Task, context: CallContext, model: str
-    ) -> Ballot | Failure:
+    async def _ask_frontier(self, task: Task, context: CallContext, model: str) -> Ballot | Failure:
         """One plain call of the frontier model, as a team without an engine would make it."""
         seat = build_panel(
             task,
@@ -202,7 +253,7 @@ class Engine:
         way: Route,
         hops: Sequence[HopRecord],
         decision_id: str,
-        latency_s: float,
+        measured: dict[str, Any],
         frontier: Frontier | None,
     ) -> Decision:
         """Put the decision together and keep its receipt before anyone sees it."""
@@ -210,28 +261,27 @@ class Engine:
             task,
             hops,
             reasons=way.reasons,
-            latency_s=latency_s,
+            latency_s=measured["latency_s"],
             policy_version=self.table.version_hash,
             receipt_id=decision_id if self._ledger is not None else None,
             frontier=frontier,
+            earlier_pico=measured.get("earlier_pico", 0),
         )
         if self._ledger is not None:
             await self._ledger.keep(
-                Receipt.of(
-                    task,
-                    decision,
-                    receipt_id=decision_id,
-                    hops=receipt_hops(hops),
-                    policy_version=self.table.version_hash,
-                    route={"reasons": list(way.reasons)},
-                    measured={"latency_s": latency_s},
+                Receipt.make(
+                    task=task,
+                    hops=hops,
+                    decision=decision,
+                    route_reasons=way.reasons,
+                    measured=measured,
                     prices_sha256=self.prices.sha256,
                     prompts_sha256=self.book.sha256,
                 )
             )
         return decision
 
-    # -- many ----------------------------------------------------------------------------------------
+    # -- many --------------------------------------------------------------------------------------
 
     async def decide_many(
         self,
@@ -239,36 +289,20 @@ class Engine:
         *,
         frontier: str | None = None,
         concurrency: int = 100,
-    ) -> AsyncIterator[Decision]:
+    ) -> AsyncGenerator[Decision, None]:
         """Decide tasks, at most ``concurrency`` at once; decisions come in input order.
 
         Tasks are read as they are needed, so an endless stream takes constant memory. A task that
         cannot be asked gives a decision that abstains and says why in ``error``; the others go on.
         Leaving the loop early cancels what is still running.
         """
-        if concurrency < 1:
-            raise ValueError("concurrency must be at least 1")
-        places = asyncio.Semaphore(concurrency)
-        running: deque[asyncio.Task[Decision]] = deque()
 
         async def one(given: Task | Mapping[str, Any]) -> Decision:
-            try:
-                return await self._decide_given(given, frontier)
-            finally:
-                places.release()
+            return await self._decide_given(given, frontier)
 
-        try:
-            async for given in _aiter(tasks):
-                while running and (running[0].done() or len(running) >= LOOKAHEAD * concurrency):
-                    yield await running.popleft()
-                await places.acquire()
-                running.append(asyncio.create_task(one(given)))
-            while running:
-                yield await running.popleft()
-        finally:
-            for task in running:
-                task.cancel()
-            await asyncio.gather(*running, return_exceptions=True)
+        async with aclosing(in_order(tasks, one, concurrency)) as decisions:
+            async for decision in decisions:
+                yield decision
 
     async def _decide_given(
         self, given: Task | Mapping[str, Any], frontier: str | None
@@ -294,9 +328,42 @@ def refused(given: Task | Mapping[str, Any], error: DeclarationError) -> Decisio
     )
 
 
-async def _aiter(
-    items: Iterable[Task | Mapping[str, Any]] | AsyncIterable[Task | Mapping[str, Any]],
-) -> AsyncIterator[Task | Mapping[str, Any]]:
+async def in_order(
+    items: Iterable[T] | AsyncIterable[T],
+    work: Callable[[T], Awaitable[R]],
+    concurrency: int,
+) -> AsyncGenerator[R, None]:
+    """Work on items, at most ``concurrency`` at once; results in input order, in flat memory.
+
+    First-error semantics: an exception is raised where its result would have stood. When the
+    iterator is closed, nothing of it still runs.
+    """
+    if concurrency < 1:
+        raise ValueError("concurrency must be at least 1")
+    places = asyncio.Semaphore(concurrency)
+    running: deque[asyncio.Task[R]] = deque()
+
+    async def one(item: T) -> R:
+        try:
+            return await work(item)
+        finally:
+            places.release()
+
+    try:
+        async for item in _aiter(items):
+            while running and (running[0].done() or len(running) >= LOOKAHEAD * concurrency):
+                yield await running.popleft()
+            await places.acquire()
+            running.append(asyncio.create_task(one(item)))
+        while running:
+            yield await running.popleft()
+    finally:
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+
+async def _aiter(items: Iterable[T] | AsyncIterable[T]) -> AsyncIterator[T]:
     if isinstance(items, AsyncIterable):
         async for item in items:
             yield item
@@ -319,4 +386,19 @@ def _prompts_folder(
 
 
 def _open_ledger(ledger: Ledger | str | Path | bool | None, table: PolicyTable) -> Ledger | None:
-    raise NotImplementedError
+    if ledger is False:
+        return None
+    if isinstance(ledger, Ledger):
+        return ledger
+    settings = table.ledger
+    path = ledger if isinstance(ledger, str | Path) else ledger_path(settings.path)
+    return Ledger(path, durability=settings.durability, store_text=settings.store_text)
+
+
+def ledger_path(declared: str | None = None) -> Path:
+    """Where it lies: ``$CONSENSUS_LEDGER``, else the policy's, else in the current folder."""
+    return Path(os.environ.get("CONSENSUS_LEDGER") or declared or ".consensus/ledger.db")
+
+
+def _pico(usd: float | None) -> int | None:
+    return None if usd is None else round(usd * PICO)

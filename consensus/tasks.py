@@ -299,6 +299,8 @@ def parse_task(data: object, *, where: str | None = None) -> Task:
         raise TaskError(f'unknown kind "{kind}"', where=where, fix=f"one of {', '.join(KINDS)}")
     try:
         return _ADAPTER.validate_python(data)
+    except TaskError as error:
+        raise TaskError(error.message, where=where, fix=error.fix) from None
     except ValidationError as error:
         raise TaskError(describe(error), where=where) from None
 

@@ -314,6 +314,12 @@ class Ledger:
         if lock is not None:
             lock.release(remove=True)
 
+    def leave_job(self, job: Job) -> None:
+        """Let another process take the job up; it stays as unfinished as it is."""
+        lock = self._locks.pop(job.job_id, None)
+        if lock is not None:
+            lock.release(remove=True)
+
     def paid_calls(self, job_id: str) -> PaidCalls:
         """What was paid for in a job's unfinished decisions, in one query."""
         from sqlalchemy import select

@@ -173,19 +173,18 @@ def _rank_leader(
     options: Sequence[str], hops: Sequence[HopRecord], escalated: Sequence[bool]
 ) -> Leader:
     orders = [tuple(b.answer) for hop in hops for b in hop.ballots if isinstance(b.answer, tuple)]
-    best = consensus_ranking(options, orders)
+    groups = consensus_ranking(options, orders)
     posterior = option_posterior(options, [_first_places(hop) for hop in hops], escalated)
-    if len(best) > 1:
-        unsettled = {order[i] for order in best for i in _differing(best)}
-        tied = tuple(item for item in options if item in unsettled)
+    unsettled = {item for group in groups if len(group) > 1 for item in group}
+    if unsettled:
         return Leader(
             answer=None,
-            tied=tied,
+            tied=tuple(item for item in options if item in unsettled),
             posterior=posterior,
             probability=max(posterior.values()),
             supporters=frozenset(),
         )
-    order = best[0]
+    order = tuple(group[0] for group in groups)
     supporters = frozenset(
         b.seat
         for hop in hops
@@ -199,10 +198,6 @@ def _rank_leader(
         probability=posterior[order[0]],
         supporters=supporters,
     )
-
-
-def _differing(orders: Sequence[tuple[str, ...]]) -> list[int]:
-    return [i for i in range(len(orders[0])) if len({order[i] for order in orders}) > 1]
 
 
 def _first_places(hop: HopRecord) -> HopRecord:

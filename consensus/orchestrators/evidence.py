@@ -77,13 +77,17 @@ def _mean_of_distributions(
 
 def consensus_ranking(
     items: Sequence[str], orders: Sequence[tuple[str, ...]]
-) -> list[tuple[str, ...]]:
-    """Every optimal consensus order (Kemeny); more than one is a tie."""
-    from consensus.aggregation.rankings import kemeny
+) -> tuple[tuple[str, ...], ...]:
+    """The order of least disagreement (Kemeny 1959) as groups, best first.
+
+    A group of several items is a tie: some optimal order has either before the other.
+    """
+    from consensus.aggregation.kemeny import kemeny_consensus
+    from consensus.aggregation.rankings import pairwise
 
     place = {item: i for i, item in enumerate(items)}
-    result = kemeny([[place[item] for item in order] for order in orders], len(items))
-    return [tuple(items[i] for i in order) for order in result]
+    wins = pairwise([[place[item] for item in order] for order in orders], len(items))
+    return tuple(tuple(items[i] for i in group) for group in kemeny_consensus(wins).groups)
 
 
 def median_score(values: Sequence[float]) -> float:

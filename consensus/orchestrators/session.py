@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from typing import Protocol
 
 from consensus.ballots import Ballot, Failure
 from consensus.orchestrators.spec import Poll, StrategySpec
+from consensus.orchestrators.together import together
 from consensus.panel.seats import Seat
 from consensus.tasks import Task
 
@@ -43,9 +43,7 @@ async def poll_seats(session: Session, seats: Sequence[Seat]) -> Poll:
     """
     if len(seats) == 1:
         return sort_poll([await session.ask(seats[0])])
-    async with asyncio.TaskGroup() as group:
-        running = [group.create_task(session.ask(seat)) for seat in seats]
-    return sort_poll([task.result() for task in running])
+    return sort_poll(await together(session.ask(seat) for seat in seats))
 
 
 def sort_poll(results: Sequence[Ballot | Failure]) -> Poll:

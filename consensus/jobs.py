@@ -1,0 +1,292 @@
+"""Deciding a file of tasks: any line may be bad, any moment may be the last.
+
+A job is one output file under one policy (and task type, and frontier). Its rows are known by
+their content, not by their line number: a file that is mended or grown and decided again pays only
+for what is new. Each row's decision has an id that follows from job and content, so a decision on
+the ledger is never made twice, and the paid answers of one that was cut short are used again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from consensus.decisions import Decision
+from consensus.engine import Engine, in_order, refused
+from consensus.errors import ConsensusError, DataError, TaskError
+from consensus.ledger.jobs import Job, PaidCalls
+from consensus.ledger.receipts import task_sha256
+from consensus.ledger.store import Ledger
+from consensus.tasks import MAX_TASK_BYTES, Task, parse_task
+
+__all__ = ["JobRun", "Line", "count_lines", "read_tasks"]
+
+MAX_LINE_BYTES = 6 * MAX_TASK_BYTES
+"""The longest line that is read: every byte of a task may be escaped as ``\\u00XX``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of a task file: a task, or why it is none.
+
+    ``index`` counts tasks from 0; ``number`` counts lines from 1. ``key`` tells a task by its
+    content and by how often the same content stood before.
+    """
+
+    index: int
+    number: int
+    task: Task | None = None
+    error: str | None = None
+    task_id: str | None = None
+    key: int = 0
+
+
+def count_lines(path: Path) -> int:
+    """How many tasks a file holds (its lines that are not blank)."""
+    try:
+        with path.open("rb") as file:
+            return sum(1 for line in file if line.strip())
+    except OSError as error:
+        raise DataError(f"cannot be read: {error.strerror}", where=str(path)) from None
+
+
+def read_tasks(path: Path, *, task_type: str, row: Mapping[str, Any]) -> Iterator[Line]:
+    """Read a JSONL file of tasks, line by line, in constant memory.
+
+    Args:
+        path: the file.
+        task_type: of every task; a line that says another type is an error of that line.
+        row: what the policy's row supplies where a line is silent (``kind``, ``criteria``, …).
+    """
+    seen: Counter[str] = Counter()
+    index = 0
+    try:
+        with path.open("rb") as file:
+            for number, raw in enumerate(file, start=1):
+                if not raw.strip():
+                    continue
+                yield _line(raw, index, number, path.name, task_type, row, seen)
+                index += 1
+    except OSError as error:
+        raise DataError(f"cannot be read: {error.strerror}", where=str(path)) from None
+
+
+def _line(
+    raw: bytes,
+    index: int,
+    number: int,
+    name: str,
+    task_type: str,
+    row: Mapping[str, Any],
+    seen: Counter[str],
+) -> Line:
+    where = f"{name}:{number}"
+    given: object = None
+    try:
+        given = _parse(raw, where, first=number == 1)
+        task = parse_task(complete(given, task_type, row, where=where), where=where)
+    except TaskError as error:
+        named = given.get("id") if isinstance(given, dict) else None
+        return Line(
+            index, number, error=str(error), task_id=named if isinstance(named, str) else None
+        )
+    digest = task_sha256(task)
+    seen[digest] += 1
+    key = hashlib.sha256(f"{digest}:{task.id or ''}:{seen[digest]}".encode()).digest()[:8]
+    return Line(index, number, task, task_id=task.id, key=int.from_bytes(key) >> 1)
+
+
+def _parse(raw: bytes, where: str, *, first: bool) -> object:
+    if len(raw) > MAX_LINE_BYTES:
+        raise TaskError(
+            f"the line holds {len(raw):,} bytes; the most is {MAX_LINE_BYTES:,}", where=where
+        )
+    try:
+        text = raw.decode("utf-8-sig" if first else "utf-8")
+    except UnicodeDecodeError as error:
+        raise TaskError(f"is not UTF-8 (byte {error.start})", where=where) from None
+    try:
+        return json.loads(text, parse_constant=_no_constant)
+    except json.JSONDecodeError as error:
+        raise TaskError(f"is not JSON: {error.msg} (column {error.colno})", where=where) from None
+    except (ValueError, RecursionError) as error:
+        raise TaskError(f"is not JSON: {error}", where=where) from None
+
+
+def _no_constant(name: str) -> object:
+    raise ValueError(f"{name} is not a JSON value")
+
+
+def complete(
+    given: object, task_type: str, row: Mapping[str, Any], *, where: str | None = None
+) -> dict[str, Any]:
+    """A line's fields with what the command and the policy's row supply.
+
+    Raises:
+        TaskError: the line contradicts the command's type or the row's kind.
+    """
+    if not isinstance(given, dict):
+        raise TaskError(f"a task is an object, not {type(given).__name__}", where=where)
+    fields = {str(name): value for name, value in given.items()}
+    if fields.setdefault("type", task_type) != task_type:
+        raise TaskError(
+            f'says type "{fields["type"]}" in a file that is decided as "{task_type}"', where=where
+        )
+    kind = row.get("kind")
+    if kind is not None and fields.setdefault("kind", kind) != kind:
+        raise TaskError(
+            f'says kind "{fields["kind"]}"; the row of "{task_type}" is of kind {kind}', where=where
+        )
+    wanted = _FIELDS.get(str(fields.get("kind")), ())
+    for name in wanted:
+        if name in row and name not in fields:
+            fields[name] = row[name]
+    return fields
+
+
+_FIELDS: dict[str, tuple[str, ...]] = {
+    "approve": ("criteria",),
+    "choose": ("criteria", "options"),
+    "compare": ("criteria",),
+    "rank": ("criteria",),
+    "score": ("criteria", "scale"),
+    "generate": ("schema",),
+}
+"""What a row can supply to a task of each kind."""
+
+
+@dataclass
+class JobRun:
+    """One run of a job: decides what is not yet decided, writes every row in input order.
+
+    Attributes:
+        engine: with a ledger, which is what makes a job resumable.
+        source: the file of tasks.
+        output: the file of decisions; written beside itself and put in place at the end of each
+            row, so what is there is always whole rows.
+    """
+
+    engine: Engine
+    source: Path
+    output: Path
+    task_type: str
+    frontier: str | None = None
+    concurrency: int = 100
+    fresh: bool = False
+    spent_pico: int = 0
+    reused: int = 0
+    bad_lines: int = 0
+    actions: Counter[str] = field(default_factory=Counter)
+
+    async def rows(self) -> AsyncGenerator[dict[str, Any], None]:
+        """Decide the file; each row as it is written.
+
+        Raises:
+            DataError: the input cannot be read, or the output not written.
+            LedgerError: a record could not be kept, or another process runs this job.
+        """
+        if self.output.exists() and self.source.exists() and self.output.samefile(self.source):
+            raise DataError("is the input as well as the output", where=str(self.output))
+        ledger = self.engine.ledger
+        if ledger is None:
+            raise DataError("a job needs a ledger", fix="leave ledger=False out")
+        job = ledger.open_job(
+            input_sha256="",
+            policy_version=self.engine.table.version_hash,
+            options=self._identity(),
+        )
+        if self.fresh and job.resumed:
+            ledger.finish_job(job)
+            job = ledger.open_job(
+                input_sha256="",
+                policy_version=self.engine.table.version_hash,
+                options=self._identity(),
+            )
+        done = ledger.finished(job.job_id)
+        paid = ledger.paid_calls(job.job_id)
+        try:
+            with _Output(self.output) as out:
+                async for row in self._decide(ledger, job, done, paid):
+                    out.write(row)
+                    yield row
+        finally:
+            ledger.leave_job(job)
+
+    def _identity(self) -> dict[str, Any]:
+        return {
+            "output": str(self.output.resolve()),
+            "type": self.task_type,
+            "frontier": self.frontier,
+            "prompts": self.engine.book.sha256,
+        }
+
+    async def _decide(
+        self, ledger: Ledger, job: Job, done: set[int], paid: PaidCalls
+    ) -> AsyncIterator[dict[str, Any]]:
+        policy_row = self.engine.table.tasks.get(self.task_type)
+        supplied = policy_row.task_defaults() if policy_row is not None else {}
+        lines = read_tasks(self.source, task_type=self.task_type, row=supplied)
+
+        async def one(line: Line) -> tuple[Line, Decision, bool]:
+            if line.task is None:
+                given = {"type": self.task_type, "id": line.task_id, "kind": supplied.get("kind")}
+                return line, refused(given, TaskError(str(line.error))), False
+            if line.key in done:
+                return line, ledger.receipt(job.decision_id(line.key)).decision, True
+            try:
+                decision = await self.engine.decide_row(
+                    line.task,
+                    frontier=self.frontier,
+                    decision_id=job.decision_id(line.key),
+                    paid=paid,
+                )
+            except ConsensusError as error:
+                if not isinstance(error, TaskError):
+                    raise
+                return line, refused(line.task, error), False
+            return line, decision, False
+
+        async for line, decision, reused in in_order(lines, one, self.concurrency):
+            if decision.error is not None:
+                self.bad_lines += 1
+            else:
+                self.actions[decision.action] += 1
+            self.reused += reused
+            if not reused:
+                self.spent_pico += decision.cost.pico_usd
+                if decision.frontier is not None:
+                    self.spent_pico += decision.frontier.cost.pico_usd
+            yield decision.to_row(index=line.index)
+
+
+class _Output:
+    """A file of rows that replaces the old one only when it is whole."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.partial = path.with_name(path.name + ".partial")
+
+    def __enter__(self) -> _Output:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = self.partial.open("w", encoding="utf-8", newline="\n")
+        except OSError as error:
+            raise DataError(f"cannot be written: {error.strerror}", where=str(self.path)) from None
+        return self
+
+    def write(self, row: dict[str, Any]) -> None:
+        try:
+            self._file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
+            self._file.flush()
+        except OSError as error:
+            raise DataError(f"cannot be written: {error.strerror}", where=str(self.path)) from None
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        self._file.close()
+        if kind is None:
+            self.partial.replace(self.path)
