@@ -28,6 +28,7 @@ __all__ = [
     "Receipt",
     "ReceiptHop",
     "Replay",
+    "plain_bytes",
     "replay",
     "task_sha256",
 ]
@@ -224,9 +225,9 @@ class Receipt(_Frozen):
             DataError: it is no receipt, or one of a newer version.
         """
         try:
-            raw = json.loads(_unpacked(data))
-        except (ValueError, zlib.error) as error:
-            raise DataError(f"is not a receipt: {error}", where=where) from None
+            raw = json.loads(plain_bytes(data, where=where))
+        except (ValueError, RecursionError):
+            raise DataError("is not a receipt: no JSON in it", where=where) from None
         if not isinstance(raw, dict) or not isinstance(raw.get("decision"), dict):
             raise DataError("is not a receipt: no decision in it", where=where)
         if isinstance(version := raw.get("version"), int) and version > RECEIPT_VERSION:
@@ -308,6 +309,26 @@ def _as_run(hop: RanHop) -> ReceiptHop:
     )
 
 
+def plain_bytes(data: bytes, *, where: str | None = None) -> bytes:
+    """What :meth:`Receipt.pack` packed, as :meth:`Receipt.to_bytes` gave it.
+
+    Raises:
+        DataError: it is damaged, or unfolds to more than ``MAX_RECEIPT_BYTES``.
+    """
+    if data[:1] == b"{":
+        return data
+    unpacker = zlib.decompressobj()
+    try:
+        plain = unpacker.decompress(data, MAX_RECEIPT_BYTES)
+    except zlib.error:
+        raise DataError("is not a receipt: it cannot be unpacked", where=where) from None
+    if unpacker.unconsumed_tail:
+        raise DataError(
+            f"is not a receipt: it unfolds to more than {MAX_RECEIPT_BYTES:,} bytes", where=where
+        )
+    return plain
+
+
 def sha256_label(text: str) -> str:
     """What stands in the place of a text that is not kept."""
     return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
@@ -328,16 +349,6 @@ def _hashed(task: Mapping[str, Any]) -> dict[str, Any]:
 
 def _terse(ballots: Sequence[Ballot]) -> tuple[Ballot, ...]:
     return tuple(ballot.model_copy(update={"rationale": ""}) for ballot in ballots)
-
-
-def _unpacked(data: bytes) -> bytes:
-    if data[:1] == b"{":
-        return data
-    unpacker = zlib.decompressobj()
-    plain = unpacker.decompress(data, MAX_RECEIPT_BYTES)
-    if unpacker.unconsumed_tail:
-        raise ValueError(f"it unfolds to more than {MAX_RECEIPT_BYTES:,} bytes")
-    return plain
 
 
 def _restore(raw: dict[str, Any]) -> None:
