@@ -1,0 +1,371 @@
+"""Content hashes, completions as JSON, and the tape."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from consensus.ballots import Usage
+from consensus.errors import DataError
+from consensus.models import tape as taping
+from consensus.models.protocol import Completion, Part, Request, Turn
+from consensus.models.tape import (
+    CompletionSource,
+    Paid,
+    PaidSource,
+    Tape,
+    canonical_request,
+    completion_from_json,
+    completion_to_json,
+    request_key,
+)
+
+REQUEST = Request(
+    model="anthropic/claude-haiku-5-5",
+    system="You are a judge — übertreibe nicht.",
+    turns=(
+        Turn("user", (Part("the shared part", cache=True), Part("the question 🙂"))),
+        Turn("assistant", (Part("what?"),)),
+        Turn("user", (Part("again"),)),
+    ),
+    output_schema={
+        "type": "object",
+        "properties": {"answer": {"enum": ["approve", "reject"]}, "confidence": {"minimum": 0.5}},
+    },
+    choices=("approve", "reject"),
+    max_output_tokens=256,
+    temperature=0.5,
+    seed=11,
+    sample=3,
+)
+KEY = "8489c2d78ab142b5253815f66ca75e0fc877b1516b360af9d5fa985c8f9eaf23"
+COMPLETION = Completion(
+    text='{"answer":"approve"}',
+    served_model="anthropic/claude-haiku-5-5-20260901",
+    usage=Usage(input=10, cache_read=5, output=7, reasoning=2),
+    finish="stop",
+    latency_s=0.75,
+    request_id="req_1",
+    choice_probabilities=(0.75, 0.25),
+    coverage=0.99,
+    headers={"x": "y"},
+)
+PAID = Paid(COMPLETION, "01CALL", "01DECISION", 123, "served")
+
+
+def texts() -> st.SearchStrategy[str]:
+    return st.text(st.characters(), max_size=30)  # surrogates, controls and all
+
+
+# -- keys ------------------------------------------------------------------------------------------
+
+
+def test_a_key_is_the_same_in_every_version_and_process() -> None:
+    code = "from tests.models.test_tape import *; print(request_key(REQUEST))"
+    fresh = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PYTHONHASHSEED": "7", "PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+    assert request_key(REQUEST) == KEY
+    assert fresh.stdout.strip() == KEY
+
+
+def test_the_canonical_form_is_json_in_ascii() -> None:
+    assert canonical_request(REQUEST) == (
+        b'["consensus/request/1","anthropic/claude-haiku-5-5",'
+        b'"You are a judge \\u2014 \\u00fcbertreibe nicht.",'
+        b'[["user",["the shared part","the question \\ud83d\\ude42"]],'
+        b'["assistant",["what?"]],["user",["again"]]],'
+        b'{"type":"object","properties":{"answer":{"enum":["approve","reject"]},'
+        b'"confidence":{"minimum":0.5}}},["approve","reject"],256,0.5,11,3]'
+    )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"model": "anthropic/claude-opus-5-5"},
+        {"system": "You are a judge"},
+        {"turns": REQUEST.turns[:1]},
+        {"turns": (replace(REQUEST.turns[0], role="assistant"), *REQUEST.turns[1:])},
+        {"turns": (Turn("user", (Part("the shared partthe question 🙂"),)), *REQUEST.turns[1:])},
+        {"output_schema": None},
+        {"output_schema": {}},
+        {"choices": ("reject", "approve")},
+        {"choices": ()},
+        {"max_output_tokens": 257},
+        {"temperature": None},
+        {"temperature": 0.0},
+        {"seed": None},
+        {"seed": 0},
+        {"sample": 4},
+    ],
+    ids=str,
+)
+def test_everything_that_affects_the_answer_is_in_the_key(change: dict[str, Any]) -> None:
+    assert request_key(replace(REQUEST, **change)) != KEY
+
+
+def test_the_order_of_a_schemas_properties_is_in_the_key() -> None:
+    schema = REQUEST.output_schema
+    assert schema is not None
+    other = {**schema, "properties": dict(reversed(schema["properties"].items()))}
+    assert other == schema
+    assert request_key(replace(REQUEST, output_schema=other)) != KEY
+
+
+def test_cache_marks_are_not_in_the_key() -> None:
+    plain = Turn("user", (Part("the shared part"), Part("the question 🙂", cache=True)))
+    assert request_key(replace(REQUEST, turns=(plain, *REQUEST.turns[1:]))) == KEY
+
+
+def test_a_whole_temperature_may_be_written_either_way() -> None:
+    assert request_key(replace(REQUEST, temperature=1)) == request_key(
+        replace(REQUEST, temperature=1.0)
+    )
+
+
+@given(system=texts(), question=texts())
+def test_the_canonical_form_is_never_shorter_than_the_text_sent(system: str, question: str) -> None:
+    request = Request("a/b", system, (Turn("user", (Part(question),)),))
+    sent = len(system.encode("utf-8", "surrogatepass"))
+    sent += len(question.encode("utf-8", "surrogatepass"))
+    assert len(canonical_request(request)) >= sent + 16 * len(request.turns)
+
+
+# -- completions as JSON ---------------------------------------------------------------------------
+
+
+@given(
+    text=texts(),
+    usage=st.builds(Usage, input=st.integers(0, 10**9), output=st.integers(0, 10**9)),
+    latency=st.floats(0, 1e6),
+    probabilities=st.none() | st.lists(st.floats(0, 1), max_size=4).map(tuple),
+    headers=st.dictionaries(texts(), texts(), max_size=3),
+)
+def test_a_completion_comes_back_equal(
+    text: str,
+    usage: Usage,
+    latency: float,
+    probabilities: tuple[float, ...] | None,
+    headers: dict[str, str],
+) -> None:
+    completion = replace(
+        COMPLETION,
+        text=text,
+        usage=usage,
+        latency_s=latency,
+        choice_probabilities=probabilities,
+        headers=headers,
+    )
+    line = completion_to_json(completion)
+    assert line.isascii()
+    assert "\n" not in line
+    assert completion_from_json(line) == completion
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "named"),
+    [
+        ("text", None, "text"),
+        ("text", 3, "text"),
+        ("served_model", None, "served_model"),
+        ("usage", [], "usage"),
+        ("usage", {"input": -1}, "usage.input"),
+        ("usage", {"input": 1.5}, "usage.input"),
+        ("usage", {"input": True}, "usage.input"),
+        ("usage", {"tokens": 1}, "usage"),
+        ("finish", "done", "finish"),
+        ("latency_s", "1", "latency_s"),
+        ("latency_s", -1, "latency_s"),
+        ("request_id", 5, "request_id"),
+        ("choice_probabilities", {"a": 1}, "choice_probabilities"),
+        ("choice_probabilities", [2.0], "choice_probabilities"),
+        ("coverage", True, "coverage"),
+        ("headers", {"a": 1}, "headers"),
+        ("__class__", "x", "__class__"),
+    ],
+)
+def test_a_wrong_field_is_named(field: str, value: object, named: str) -> None:
+    data = json.loads(completion_to_json(COMPLETION))
+    data[field] = value
+    with pytest.raises(DataError, match="here: ") as caught:
+        completion_from_json(json.dumps(data), where="here")
+    assert named in str(caught.value)
+
+
+def test_nonfinite_numbers_are_neither_written_nor_read() -> None:
+    with pytest.raises(DataError):
+        completion_to_json(replace(COMPLETION, coverage=float("nan")))
+    with pytest.raises(DataError):
+        completion_from_json(completion_to_json(COMPLETION).replace("0.99", "NaN"))
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "[" * 100_000])
+def test_what_is_no_completion_is_refused(text: str) -> None:
+    with pytest.raises(DataError):
+        completion_from_json(text)
+
+
+def test_an_error_repeats_no_recorded_text() -> None:
+    data = {**json.loads(completion_to_json(COMPLETION)), "text": "the secret", "finish": "odd"}
+    with pytest.raises(DataError) as caught:
+        completion_from_json(json.dumps(data))
+    assert "secret" not in str(caught.value)
+
+
+# -- the tape --------------------------------------------------------------------------------------
+
+
+def test_what_was_kept_is_found_by_a_later_process(tmp_path: Path) -> None:
+    with Tape(tmp_path / "t.jsonl") as tape:
+        tape.keep(KEY, PAID)
+        assert tape.recall(KEY) == PAID
+    with Tape(tmp_path / "t.jsonl", "replay") as tape:
+        assert tape.recall(KEY) == PAID
+        assert tape.lookup(KEY) == COMPLETION
+        assert tape.lookup("0" * 64) is None
+        assert len(tape) == 1
+
+
+def test_a_tape_is_a_source_that_knows_its_payments(tmp_path: Path) -> None:
+    with Tape(tmp_path / "t.jsonl") as tape:
+        assert isinstance(tape, CompletionSource)
+        assert isinstance(tape, PaidSource)
+
+
+def test_the_later_of_two_answers_counts(tmp_path: Path) -> None:
+    later = replace(PAID, completion=replace(COMPLETION, text="later"))
+    with Tape(tmp_path / "t.jsonl", "record") as tape:
+        tape.keep(KEY, PAID)
+        tape.keep(KEY, later)
+    with Tape(tmp_path / "t.jsonl") as tape:
+        assert tape.recall(KEY) == later
+
+
+def test_recording_anew_finds_nothing(tmp_path: Path) -> None:
+    with Tape(tmp_path / "t.jsonl") as tape:
+        tape.keep(KEY, PAID)
+    with Tape(tmp_path / "t.jsonl", "record") as tape:
+        assert tape.lookup(KEY) is None
+
+
+def test_replaying_writes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "t.jsonl"
+    path.write_bytes(b"")
+    with Tape(path, "replay") as tape:
+        tape.keep(KEY, PAID)
+    assert path.read_bytes() == b""
+
+
+def test_two_tapes_can_be_joined(tmp_path: Path) -> None:
+    other = "a" * 64
+    for name, key in (("a", KEY), ("b", other)):
+        with Tape(tmp_path / name) as tape:
+            tape.keep(key, PAID)
+    (tmp_path / "c").write_bytes((tmp_path / "a").read_bytes() + (tmp_path / "b").read_bytes())
+    with Tape(tmp_path / "c", "replay") as tape:
+        assert tape.recall(KEY) == tape.recall(other) == PAID
+
+
+def test_two_writers_share_a_tape(tmp_path: Path) -> None:
+    keys = [f"{i:064x}" for i in range(20)]
+    with Tape(tmp_path / "t") as one, Tape(tmp_path / "t") as two:
+        for index, key in enumerate(keys):
+            (one if index % 2 else two).keep(key, replace(PAID, call_id=f"call{index}"))
+        for index, key in enumerate(keys):
+            found = (one if index % 2 else two).recall(key)
+            assert found is not None
+            assert found.call_id == f"call{index}"
+    with Tape(tmp_path / "t", "replay") as tape:
+        assert len(tape) == 20
+
+
+@pytest.mark.parametrize("cut", [1, 2, 30, 80, 200])
+def test_a_line_torn_by_a_kill_is_skipped_and_the_tape_goes_on(tmp_path: Path, cut: int) -> None:
+    path, other, third = tmp_path / "t", "b" * 64, "c" * 64
+    with Tape(path) as tape:
+        tape.keep(KEY, PAID)
+        tape.keep(other, PAID)
+    path.write_bytes(path.read_bytes()[:-cut])
+    with Tape(path) as tape:
+        assert tape.skipped == 1
+        assert tape.recall(KEY) == PAID
+        assert tape.recall(other) is None
+        tape.keep(third, PAID)
+        assert tape.recall(third) == PAID
+        tape.keep(other, PAID)
+    with Tape(path, "replay") as tape:
+        assert tape.recall(KEY) == tape.recall(other) == tape.recall(third) == PAID
+
+
+def test_a_line_over_the_bound_is_neither_written_nor_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, other = tmp_path / "t", "b" * 64
+    with Tape(path) as tape:
+        tape.keep(KEY, replace(PAID, completion=replace(COMPLETION, text="x" * 5000)))
+        tape.keep(other, PAID)
+    monkeypatch.setattr(taping, "MAX_LINE_BYTES", 2000)
+    with Tape(path) as tape:
+        assert tape.skipped == 1
+        assert tape.recall(other) == PAID
+        size = path.stat().st_size
+        tape.keep("c" * 64, replace(PAID, completion=replace(COMPLETION, text="y" * 5000)))
+        assert path.stat().st_size == size
+
+
+def test_lines_of_other_writers_are_read_however_they_are_spaced(tmp_path: Path) -> None:
+    row = {"completion": json.loads(completion_to_json(COMPLETION)), "key": KEY}
+    (tmp_path / "t").write_text(json.dumps(row) + "\n\nnot json\n[1]\n" + '{"key": 5}\n')
+    with Tape(tmp_path / "t", "replay") as tape:
+        assert tape.skipped == 3
+        assert tape.recall(KEY) == Paid(COMPLETION)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"completion": {"text": "x"}},
+        {"completion": None},
+        {"cost_pico": -5},
+        {"cost_pico": 1.5},
+        {"price_basis": "free"},
+        {"call_id": 7},
+    ],
+    ids=str,
+)
+def test_an_edited_line_is_an_error_that_names_the_file(
+    tmp_path: Path, row: dict[str, Any]
+) -> None:
+    good = {"key": KEY, "completion": json.loads(completion_to_json(COMPLETION))}
+    path = tmp_path / "t"
+    path.write_text(json.dumps({**good, **row}) + "\n")
+    with Tape(path, "replay") as tape, pytest.raises(DataError, match=str(path)):
+        tape.recall(KEY)
+
+
+def test_a_replay_needs_its_tape(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="absent"):
+        Tape(tmp_path / "absent", "replay")
+
+
+def test_a_folder_is_no_tape(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="cannot be opened"):
+        Tape(tmp_path)
+
+
+def test_an_unknown_mode_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="record_missing"):
+        Tape(tmp_path / "t", "play")  # type: ignore[arg-type]
