@@ -47,21 +47,18 @@ def list_models(folder: Folder = None, as_json: Json = False) -> None:
     """Show what can be pulled, and what is here."""
     from consensus.models.catalogue import catalogue, is_pulled, where
 
-    rows = [
-        {
-            "name": model.name,
-            "title": model.title,
-            "licence": model.licence,
-            "bytes": model.bytes,
-            "memory_mb": model.memory_mb,
-            "window": model.window,
-            "pulled": is_pulled(model, folder),
-            "path": str(where(model, folder)),
-        }
-        for model in catalogue().values()
-    ]
+    models = catalogue().values()
     if as_json:
-        print_json(rows)
+        print_json(
+            [
+                {
+                    **model.model_dump(exclude={"sources"}),
+                    "pulled": is_pulled(model, folder),
+                    "path": str(where(model, folder)),
+                }
+                for model in models
+            ]
+        )
         return
     from rich.table import Table
 
@@ -69,13 +66,13 @@ def list_models(folder: Folder = None, as_json: Json = False) -> None:
     for heading in ("model", "licence", "download", "memory", "here"):
         right = heading in {"download", "memory"}
         table.add_column(heading, justify="right" if right else "left", no_wrap=True)
-    for row in rows:
+    for model in models:
         table.add_row(
-            str(row["name"]),
-            str(row["licence"]),
-            f"{int(row['bytes']) / 1e6:,.0f} MB",
-            f"{int(row['memory_mb']):,} MB",
-            str(row["path"]) if row["pulled"] else "–",
+            model.name,
+            model.licence,
+            f"{model.bytes / 1e6:,.0f} MB",
+            f"{model.memory_mb:,} MB",
+            str(where(model, folder)) if is_pulled(model, folder) else "–",
         )
     stdout().print(table, soft_wrap=True)
 
@@ -116,12 +113,14 @@ def pull(
 @app.command("where")
 def where_is(name: Name, folder: Folder = None) -> None:
     """Print the path of a model that is here; exit 1 if it is not."""
-    from consensus.models.catalogue import is_pulled, where
+    from consensus.models.catalogue import PullError, is_pulled, where
 
     path = where(name, folder)
     if not is_pulled(name, folder):
-        note(f"error: {path.stem} is not here (run: consensus models pull {path.stem})")
-        raise typer.Exit(1)
+        raise PullError(
+            f"{path.stem} is not here (run: consensus models pull {path.stem})",
+            failure="not_found",
+        )
     sys.stdout.write(f"{path}\n")
 
 

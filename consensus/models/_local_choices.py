@@ -60,12 +60,12 @@ def read_choices(
         choices: the words, distinct once case and surrounding blanks are put aside.
         next_tokens: the likeliest next tokens after a forced beginning (token ids), with their
             probabilities; it need not list the whole vocabulary.
-        negligible: an undecided beginning with less mass than this is not asked about; its mass
-            is shared equally by the words it may still become.
+        negligible: an undecided beginning with less than this share of the mass found so far is
+            not asked about; its mass is shared equally by the words it may still become.
         max_steps: the most evaluations; by default two per choice, and at least four.
 
-    A word that none of the listed tokens begins gets the probability of the least of them, which
-    no unlisted token can pass: a distribution without zeros.
+    A word that none of the listed tokens begins gets what an unlisted token can have at most: the
+    least listed probability, or all that is not listed.
 
     Raises:
         ValueError: choices that cannot be told apart.
@@ -83,14 +83,17 @@ def read_choices(
     while heap:
         negative, path, data, fitting = heapq.heappop(heap)
         mass = -negative
-        if path and (mass < negligible or steps >= limit):
+        found = sum(settled) + sum(shared) + mass - sum(entry[0] for entry in heap)
+        if path and (mass < negligible * found or steps >= limit):
             for index in fitting:
                 shared[index] += mass / len(fitting)
             continue
         listed = next_tokens(path)
         steps += 1
         if not path:
+            unlisted = max(0.0, 1.0 - sum(token.probability for token in listed))
             floor = min((token.probability for token in listed), default=0.0)
+            floor = min(floor, unlisted)
         for token in listed:
             if token.probability <= 0.0:
                 continue
@@ -148,12 +151,15 @@ def _verdict(words: Sequence[str], data: bytes, *, ended: bool) -> int | tuple[i
 
 
 def _seen(words: Sequence[str], text: str) -> str:
-    """Spell what the model wrote as the choices are spelled, keeping one trailing blank."""
+    """Spell what the model wrote as the choices are spelled; a blank or line's end behind stays."""
     loose = not any("_" in word or "-" in word or word[0] in _DECORATION for word in words)
     if loose:
         text = text.replace("_", " ").replace("-", " ").lstrip(_DECORATION)
-    blank = " " if text[-1:].isspace() and text.strip() else ""
-    return _strict(text) + blank
+    line, ended, _ = text.lstrip().partition("\n")
+    if ended:
+        return _strict(line) + "\n"
+    blank = " " if line[-1:].isspace() else ""
+    return _strict(line) + blank
 
 
 def _is_word_then_more(word: str, seen: str) -> bool:

@@ -25,10 +25,6 @@ __all__ = ["LocalClient", "fingerprint"]
 
 T = TypeVar("T")
 
-_FIRST_WINDOW = 8192
-"""Tokens that a load makes room for at first: 0.2 GB for a 1.5B model. A longer request has the
-model loaded again with twice the room, up to what it was trained for."""
-
 _BALLOT_ROOM = 32
 """Tokens kept free for the beginnings of words that a ballot forces."""
 
@@ -62,11 +58,21 @@ class LocalClient:
     Args:
         folder: where pulled models are; None for :func:`~consensus.models.catalogue.models_folder`.
         threads: CPU threads; None leaves the engine's choice.
+        first_window: tokens that a load makes room for at first (0.2 GB for 8,192 of a 1.5B
+            model); a longer request has the model loaded again with twice the room, up to what
+            it was trained for.
     """
 
-    def __init__(self, *, folder: Path | None = None, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        folder: Path | None = None,
+        threads: int | None = None,
+        first_window: int = 8192,
+    ) -> None:
         self._folder = folder
         self._threads = threads
+        self._first_window = first_window
         self._servers: dict[Path, LlamaServer] = {}
         self._names: dict[Path, str] = {}
         self._stops: set[Stop] = set()
@@ -81,12 +87,14 @@ class LocalClient:
                 no time (``timeout``), a schema the engine cannot enforce (``bad_request``).
             MissingExtraError: the engine is not installed.
         """
+        self._check_open()
         path = self._path(request.model)
         asked = time.monotonic()
         return await self._run(lambda stop: self._answer(request, path, stop, asked, timeout_s))
 
     async def count_tokens(self, request: Request) -> int:
         """Tokens of the whole input by the model's own tokenizer and chat template."""
+        self._check_open()
         path = self._path(request.model)
         return await self._run(lambda _: len(self._load(path).prompt(request)))
 
@@ -101,10 +109,12 @@ class LocalClient:
         await loop.run_in_executor(self._worker, self._unload)
         self._worker.shutdown(wait=False)
 
-    async def _run(self, work: Callable[[Stop], T]) -> T:
-        """Have the worker do something; it is told when nobody waits any more."""
+    def _check_open(self) -> None:
         if self._closed:
             raise ProviderError("this client is closed", failure="cancelled")
+
+    async def _run(self, work: Callable[[Stop], T]) -> T:
+        """Have the worker do something; it is told when nobody waits any more."""
         stop = Stop()
         self._stops.add(stop)
         job = self._worker.submit(work, stop)
@@ -174,9 +184,10 @@ class LocalClient:
             finish=written.finish,
         )
 
-    def _load(self, path: Path, window: int = _FIRST_WINDOW) -> LlamaServer:
+    def _load(self, path: Path, window: int | None = None) -> LlamaServer:
         server = self._servers.get(path)
         if server is None:
+            window = window or self._first_window
             server = LlamaServer(path, window=window, threads=self._threads)
             if server.window > server.trained_window:
                 server.close()
