@@ -232,7 +232,7 @@ def test_cancelled_callers_leak_nothing(plan: list[tuple[float, float, bool]]) -
         finally:
             permit.done()
 
-    async def main(clock: Clock) -> tuple[int, int, float]:
+    async def main(clock: Clock) -> tuple[float, float, float]:
         limits = ProviderLimits(180, 2400, 2, window_s=1.0, clock=clock)
         tasks = []
         for start, seconds, _ in sorted(plan):
@@ -248,7 +248,7 @@ def test_cancelled_callers_leak_nothing(plan: list[tuple[float, float, bool]]) -
         (await limits.admit(40)).done()
         return limits.active, limits.waiting, clock() - before
 
-    assert run(main) == (0, 0, pytest.approx(2))
+    assert run(main) == pytest.approx((0, 0, 2))
 
 
 def test_a_waiter_cancelled_in_the_moment_of_admission_gives_its_place_back() -> None:
