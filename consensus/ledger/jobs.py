@@ -1,7 +1,7 @@
 """Deciding a file, taken up again after a kill without paying twice.
 
 **The scope of a paid answer is its decision.** A job is one file under one policy; each of its rows
-has one decision, whose id follows from the job and the row. An answer is used again only for the
+has one decision, whose id follows from the job and a number that names the row. An answer is used again only for the
 same row of the same job: two rows with the same text are two decisions and are asked twice, and so
 are two runs of a finished job. Within a decision every recorded answer is handed out once, so two
 seats that ask the very same thing get two answers, as they would have from the provider.
@@ -27,14 +27,16 @@ __all__ = ["CallScope", "DecisionAnswers", "Job", "JobLock", "PaidCalls", "job_i
 
 
 class CallScope(NamedTuple):
-    """Where a paid answer may be used again: one seat's calls of one purpose in one decision.
+    """Where a paid answer may be used again: within one decision.
 
-    Without a seat or a purpose: any of the decision's.
+    ``frontier`` narrows it to the frontier's call beside the panel (True) or to the panel (False):
+    the two have sums of their own, even where they ask the very same thing. ``seat`` narrows it to
+    one seat.
     """
 
     decision_id: str
+    frontier: bool | None = None
     seat: int | None = None
-    purpose: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,7 @@ class Job:
     resumed: bool
 
     def decision_id(self, index: int) -> str:
-        """The id of the decision (and of its receipt) on one row, from 0."""
+        """The id of the decision (and of its receipt) on the row that this number names."""
         return decision_id(self.job_id, index)
 
 
@@ -131,13 +133,19 @@ class JobLock:
 
     def __init__(self, ledger: Path, job_id: str) -> None:
         self.path = ledger.with_name(f"{ledger.name}.{job_id}.lock")
-        flags = os.O_RDWR | os.O_CREAT
-        self._file: int | None = os.open(self.path, flags, 0o600)
-        if not _try_lock(self._file):
-            os.close(self._file)
-            raise LedgerError(
-                f"{ledger}: job {job_id} is being run by another process (wait for it, or end it)"
-            )
+        self._file: int | None = None
+        while self._file is None:
+            file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
+            if not _try_lock(file):
+                os.close(file)
+                raise LedgerError(
+                    f"{ledger}: job {job_id} is being run by another process (wait for it, or end "
+                    "it)"
+                )
+            if _is_at(file, self.path):
+                self._file = file
+            else:  # its last holder removed it while we opened it: that lock guards nothing
+                os.close(file)
 
     def release(self, *, remove: bool = False) -> None:
         """Let another process take the job up; ``remove`` the file of a job that is finished."""
@@ -146,6 +154,13 @@ class JobLock:
                 self.path.unlink(missing_ok=True)
             os.close(self._file)
             self._file = None
+
+
+def _is_at(file: int, path: Path) -> bool:
+    try:
+        return os.fstat(file).st_ino == path.stat().st_ino
+    except FileNotFoundError:
+        return False
 
 
 def _try_lock(file: int) -> bool:
@@ -169,5 +184,5 @@ def _matches(record: CallRecord, key: str, scope: CallScope) -> bool:
         record.key == key
         and _is_paid(record)
         and scope.seat in (None, record.seat)
-        and scope.purpose in (None, record.purpose)
+        and scope.frontier in (None, record.purpose == "frontier")
     )

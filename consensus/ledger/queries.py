@@ -53,13 +53,16 @@ class DecisionSummary:
 class ModelStats:
     """One served model within a task type. Calls that nobody served stand under the asked model.
 
-    ``failures`` are attempts that ended in one. ``frontier_calls`` are those beside a panel, whose
-    cost is part of ``cost_pico`` here and of no decision's.
+    ``calls``, tokens, cost and latency are of attempts that went out; answers that came from a tape
+    are counted apart, in ``replayed``. ``failures`` are attempts that ended in one.
+    ``frontier_calls`` are those beside a panel, whose cost is part of ``cost_pico`` here and of no
+    decision's. ``latency_s`` is the mean.
     """
 
     served_model: str
     decisions: int
     calls: int
+    replayed: int
     failures: int
     frontier_calls: int
     usage: Usage
@@ -165,16 +168,22 @@ def _by_model(first_day: int | None) -> Select[Any]:
     from consensus.ledger.schema import calls as c
 
     model = func.coalesce(c.c.served_model, c.c.requested_model).label("model")
+    went_out = c.c.replayed.is_(False)
+
+    def total(value: Any) -> Any:
+        return func.sum(case((went_out, value), else_=0))
+
     query = select(
         c.c.task_type,
         model,
         func.count(c.c.decision_id.distinct()).label("decisions"),
-        func.count().label("calls"),
+        total(1).label("calls"),
+        func.sum(case((went_out, 0), else_=1)).label("replayed"),
         func.count(c.c.failure).label("failures"),
-        func.sum(case((c.c.purpose == "frontier", 1), else_=0)).label("frontier_calls"),
-        *(func.sum(c.c[f"{name}_tokens"]).label(name) for name in Usage.model_fields),
-        func.sum(c.c.cost_pico).label("cost_pico"),
-        func.avg(c.c.latency_s).label("latency_s"),
+        total(case((c.c.purpose == "frontier", 1), else_=0)).label("frontier_calls"),
+        *(total(c.c[f"{name}_tokens"]).label(name) for name in Usage.model_fields),
+        total(c.c.cost_pico).label("cost_pico"),
+        func.coalesce(func.avg(case((went_out, c.c.latency_s))), 0.0).label("latency_s"),
     )
     if first_day is not None:
         query = query.where(c.c.day >= first_day)
@@ -206,7 +215,8 @@ def _model_stats(row: Any) -> ModelStats:
     return ModelStats(
         served_model=row["model"],
         decisions=row["decisions"],
-        calls=row["calls"],
+        calls=int(row["calls"]),
+        replayed=int(row["replayed"]),
         failures=row["failures"],
         frontier_calls=int(row["frontier_calls"]),
         usage=Usage(**{name: int(row[name]) for name in Usage.model_fields}),

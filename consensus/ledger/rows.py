@@ -26,8 +26,8 @@ __all__ = [
 ]
 
 CALL_COLUMNS = (
-    "call_id",
     "decision_id",
+    "call_id",
     "job_id",
     "seat",
     "purpose",
@@ -90,7 +90,10 @@ _TEXTUAL = frozenset({"rank", "generate"})
 
 
 def decision_id(job_id: str, index: int) -> str:
-    """The id of the decision on one row of a job: the same each time the job is taken up again."""
+    """The id of the decision on one row of a job: the same each time the job is taken up again.
+
+    ``index`` is any number from 0 that names the row within the job.
+    """
     return f"{job_id}.{index:07d}"
 
 
@@ -106,8 +109,8 @@ def call_row(call: CallRecord) -> tuple[Any, ...]:
     """One attempt as a row of ``calls``."""
     usage, identifier, completion = call.usage, call.decision_id, call.completion
     return (
-        call.call_id,
         identifier,
+        call.call_id,
         job_of(identifier)[0] if "." in identifier else None,
         call.seat,
         call.purpose,

@@ -41,8 +41,10 @@ meta = Table(
 calls = Table(
     "calls",
     metadata,
+    # An answer from a tape stands under every decision that used it, so the pair is the key; its
+    # order also finds a decision's calls.
+    Column("decision_id", String(128), primary_key=True),
     Column("call_id", String(64), primary_key=True),
-    Column("decision_id", String(128), nullable=False),
     Column("job_id", String(64)),
     Column("seat", Integer, nullable=False),
     Column("purpose", String(32), nullable=False),
@@ -67,8 +69,6 @@ calls = Table(
     Column("started_at", Double, nullable=False),
     Column("day", Integer, nullable=False),
     Column("completion", Text),
-    # One index finds a decision's calls and, within it, the answer to a request.
-    Index("calls_by_decision", "decision_id", "key"),
     Index("calls_by_type_and_day", "task_type", "day"),
     Index(
         "calls_by_job",

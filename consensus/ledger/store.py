@@ -220,8 +220,8 @@ class Ledger:
         )
         if scope.seat is not None:
             query = query.where(calls.c.seat == scope.seat)
-        if scope.purpose is not None:
-            query = query.where(calls.c.purpose == scope.purpose)
+        if scope.frontier is not None:
+            query = query.where((calls.c.purpose == "frontier") == scope.frontier)
         query = query.order_by(calls.c.started_at, calls.c.call_id).limit(1)
         row = self.read(lambda connection: connection.execute(query).mappings().first())
         return None if row is None else call_from_row(row, where=self.where)
