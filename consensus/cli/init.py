@@ -1,4 +1,4 @@
-"""``consensus init``: a project's own policy, prompts and first cases, from the shipped defaults."""
+"""``consensus init``: a project's own policy, prompts and first cases, from the defaults."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ The evidence for `strategies/`: cases with known answers, and what runs on them 
 `refund_approval.jsonl` is a task file, a line each: the type and its row in `strategies/` supply
 what a line leaves out. Replace it with cases of your own.
 
-    consensus decide refund_approval --input benchmarks/refund_approval.jsonl --output decisions.jsonl
+    consensus decide refund_approval --input benchmarks/refund_approval.jsonl --output out.jsonl
 """
 
 _CRITERIA = (
@@ -94,7 +94,7 @@ def init(
     for line in kept:
         sys.stdout.write(f"kept  {line}\n")
     if kept:
-        note("kept files differ from the defaults or were there before; --force writes over them")
+        note("kept what was there already; --force writes over it")
     _say_next(folder)
 
 
@@ -113,10 +113,10 @@ def _place(
 def _say_next(folder: Path) -> None:
     here = folder.resolve() == Path.cwd().resolve()
     steps = [] if here else [f"cd {folder}"]
+    cases = "benchmarks/refund_approval.jsonl"
     steps += [
         "consensus policy check",
         "consensus policy show refund_approval",
-        "consensus decide refund_approval --input benchmarks/refund_approval.jsonl "
-        "--output decisions.jsonl",
+        f"consensus decide refund_approval --input {cases} --output out.jsonl",
     ]
     sys.stdout.write("\nnext:\n" + "".join(f"  {step}\n" for step in steps))

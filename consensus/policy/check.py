@@ -506,6 +506,8 @@ def check_prices(table: PolicyTable, prices: Prices) -> list[Finding]:
     routes = list(_routes(table, _Findings(table)))
     for model, path in _named_models(table, routes).items():
         if not is_model(model):
+            if "fallback" in path:
+                continue  # found by name
             found.add(
                 "error",
                 "unknown-name",

@@ -121,5 +121,6 @@ def validate_prices(table: PolicyTable, book: Prices) -> None:
 
 
 def _first(findings: Sequence[Finding]) -> PolicyError:
-    ordered = sorted(findings, key=lambda f: (f.file or "", f.line or 0))
+    # a key that is missing is often one that was misspelt: tell the misspelling first
+    ordered = sorted(findings, key=lambda f: (f.message == "is missing", f.file or "", f.line or 0))
     return ordered[0].as_error(more=len(ordered) - 1)

@@ -44,6 +44,6 @@ def _without_null(node: Any) -> Any:
     return {
         key: _without_null(value)
         for key, value in node.items()
-        if not (key == "default" and value is None)
+        if not (key == "default" and (value is None or isinstance(value, dict)))
         and not (key == "title" and isinstance(value, str))
     }
