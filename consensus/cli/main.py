@@ -103,3 +103,7 @@ def _bug(error: Exception) -> str:
     except OSError:
         return line
     return f"{line}. The log is {Path(name)}; please report it"
+
+
+if __name__ == "__main__":
+    main()
