@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from consensus._version import __version__
 from consensus.ballots import Ballot, Cost, Failure, Usage
 from consensus.decisions import Decision, Frontier
 from consensus.errors import ConsensusError, DeclarationError, RunError
@@ -15,8 +16,6 @@ from consensus.tasks import Approve, Choose, Compare, Generate, Message, Rank, S
 if TYPE_CHECKING:
     from consensus.blocking import decide, decide_many
     from consensus.engine import Engine
-
-__version__ = "0.1.0"
 
 __all__ = [
     "Approve",

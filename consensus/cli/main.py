@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from consensus import __version__
+from consensus._version import __version__
 from consensus.cli import decide, doctor, init, models, policy
 from consensus.errors import ConsensusError
 

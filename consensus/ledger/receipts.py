@@ -151,7 +151,7 @@ class Receipt(_Frozen):
         created_at: float | None = None,
     ) -> Receipt:
         """The receipt of a decision that was just drawn; its id is ``decision.receipt_id``."""
-        from consensus import __version__
+        from consensus._version import __version__
 
         if decision.receipt_id is None:
             raise ValueError("a decision without a receipt_id has no receipt")
