@@ -1,10 +1,11 @@
 """Deciding a file, taken up again after a kill without paying twice.
 
 **The scope of a paid answer is its decision.** A job is one file under one policy; each of its rows
-has one decision, whose id follows from the job and a number that names the row. An answer is used again only for the
-same row of the same job: two rows with the same text are two decisions and are asked twice, and so
-are two runs of a finished job. Within a decision every recorded answer is handed out once, so two
-seats that ask the very same thing get two answers, as they would have from the provider.
+has one decision, whose id follows from the job and a number that names the row. An answer is used
+again only for the same row of the same job: two rows with the same text are two decisions and are
+asked twice, and so are two runs of a finished job. Within a decision every recorded answer is
+handed out once, so two seats that ask the very same thing get two answers, as they would have from
+the provider.
 """
 
 from __future__ import annotations
