@@ -43,11 +43,12 @@ def answer_words(task: Task, seat: Seat) -> tuple[str, ...]:
     """
     kind = task.kind
     if kind == "approve":
-        return tuple(task.options[i] for i in seat.order)
+        options = task.options
+        return tuple([options[i] for i in seat.order])
     if isinstance(task, Choose):
         if is_numbered(task.labels):
             return _numbers(len(task.labels))
-        return tuple(task.labels[i] for i in seat.order)
+        return tuple([task.labels[i] for i in seat.order])
     if kind == "compare":
         return COMPARE_WORDS
     if kind == "rank":

@@ -121,7 +121,7 @@ async def ask(
         tally.served = completion.served_model
         return _ballot(seat, read_ballot(task, seat, completion), tally)
     except RunError as error:
-        tally.add(getattr(error, "calls", ()))
+        tally.add(error.calls)
         return Failure(**tally.fields(seat), failure=error.failure, message=error.message)
 
 

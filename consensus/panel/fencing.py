@@ -26,6 +26,12 @@ _HIDDEN = re.compile(
     "|[\ufe00-\ufe0f\U000e0100-\U000e01ef]{2,}"
 )
 
+# One class of characters is searched many times faster than the alternatives above.
+_SUSPECT = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u202d\u202e\U0001f3f4\ufe00-\ufe0f\U000e0000-\U000e01ef]"
+)
+_HARMLESS_ASCII = bytes([9, 10, *range(32, 127)])
+
 # What chat templates read as the end of a turn or of the text. A space before the closing sign
 # keeps it readable (HTML's </s > means what </s> means) and makes it ordinary text.
 _RESERVED = re.compile(
@@ -52,7 +58,12 @@ def clean(text: str) -> str:
     """
     if "\r" in text:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
-    text = _HIDDEN.sub(_show, text)
+    if text.isascii():
+        suspect: object = text.encode().translate(None, _HARMLESS_ASCII)
+    else:
+        suspect = _SUSPECT.search(text)
+    if suspect:
+        text = _HIDDEN.sub(_show, text)
     if "<" in text or "[" in text:
         text = _RESERVED.sub(lambda match: match.group(0) + " ", text)
     return text

@@ -11,8 +11,7 @@ import math
 import re
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from consensus.ballots import Answer, ConfidenceSource
 from consensus.errors import FailureClass, UnreadableError
@@ -34,16 +33,16 @@ _ANSWER_LINE = re.compile(
     r"^[ \t>*_#`-]*(?:final[ \t]+)?answer[ \t*_`]*(?:[:=]|is:)[ \t*_`]*([^\s`*_][^\n]*)$",
     re.IGNORECASE | re.MULTILINE,
 )
+_KEYS = frozenset({"rationale", "answer", "confidence"})
 _AROUND = " \t\r\n\"'`*_“”‘’«»"
 _NUMBER = re.compile(
     r"([+-]?\d{1,15}(?:\.\d{1,15})?)(?:\s*(?:/|out of|of)\s*(\d{1,15}(?:\.\d+)?))?"
 )
-_COUNTED = re.compile(r"(?:option|item|number)?[ #-]{0,3}([0-9]{1,6})")
+_COUNTED = re.compile(r"(?:(?:option|item|number)[ #-]{0,3}|#)?([0-9]{1,6})")
 _CONFIDENCE = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,12})?|\.[0-9]{1,12})\s*(%?)")
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(NamedTuple):
     """What a completion says.
 
     ``answer`` is in the task's own terms: an option, the items best first, a number, a text or
@@ -123,12 +122,15 @@ def _from_text(task: Task, seat: Seat, text: str, *, cut: bool) -> Reading:
     if not text.strip():
         raise _no("the reply is empty", "empty")
     reply = without_thinking(text)
+    if not reply.strip():
+        raise _no("the reply holds thoughts and no answer", "unreadable")
     found = find_values(reply)
     if found.broken:
         raise _no("the reply begins a JSON object that is none", "unreadable")
     ballots = [ballot for ballot in map(_keyed, found.values) if "answer" in ballot]
     readings = [_from_object(task, seat, ballot) for ballot in ballots]
-    readings += _from_lines(task, seat, found.rest, cut=cut, strict=not readings)
+    if found.rest:
+        readings += _from_lines(task, seat, found.rest, cut=cut, strict=not readings)
     if not readings:
         readings += _from_whole(task, seat, reply, found.values, cut=cut)
     if not readings:
@@ -142,6 +144,8 @@ def _keyed(value: Any) -> dict[str, Any]:
     """An object by its keys, capitals and blanks aside."""
     if not isinstance(value, dict):
         return {}
+    if value.keys() <= _KEYS:
+        return value
     keyed = {key.strip().casefold(): item for key, item in value.items()}
     if len(keyed) < len(value):
         raise _no("the reply's JSON object holds a key twice", "unreadable")
@@ -320,7 +324,8 @@ def _rationale(value: Any) -> str:
     """At most 2,000 characters that any store can hold."""
     if not isinstance(value, str):
         return ""
-    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", value[:MAX_RATIONALE_CHARS].strip())
+    text = value[:MAX_RATIONALE_CHARS].strip()
+    return text if text.isprintable() else _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def _no(message: str, failure: FailureClass) -> UnreadableError:

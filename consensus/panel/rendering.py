@@ -52,12 +52,16 @@ SPARE_TOKENS = 8
 
 @dataclass(slots=True)
 class _Prepared:
-    """What all seats of one task share, rendered once."""
+    """What all seats of one task share, rendered once.
+
+    ``texts`` are its options, candidates or items as they are shown, in the task's order.
+    """
 
     alive: weakref.ref[Task]
     system: str
     fence: Fence
-    shared: Part | None
+    texts: list[str]
+    shared: Part
     schema: dict[str, Any] | None
     short_schema: dict[str, Any] | None
     ordered: dict[tuple[int, ...], Part | None] = field(default_factory=dict)
@@ -76,7 +80,6 @@ def render(task: Task, seat: Seat, book: PromptBook) -> Request:
     tail = _tail(task, seat, book, words, framed=True)
     ordered = _ordered(task, seat, book, prepared)
     shared = prepared.shared
-    assert shared is not None  # noqa: S101 - only generate has none
     parts = (shared, tail) if ordered is None else (shared, ordered, tail)
     schema = None
     if not token:
@@ -127,19 +130,21 @@ def _prepare(task: Task, book: PromptBook) -> _Prepared:
     found: _Prepared | None = memory.get(key)
     if found is not None and found.alive() is task:
         return found
-    fence = Fence(clean(text) for text in task.texts())
+    subject, criteria, *others = [clean(text) for text in task.texts()]
+    fence = Fence([subject, criteria, *others])
     template = book.templates[task.kind].shared
     assert template is not None  # noqa: S101 - every judging kind has one: checked at load
-    values: dict[str, Any] = {"criteria": clean(task.criteria).strip(), "subject": ""}  # type: ignore[union-attr]
-    subject: str = task.subject  # type: ignore[union-attr]
-    if subject.strip():
-        values["subject"] = fence.wrap("subject", clean(subject))
+    values: dict[str, Any] = {
+        "criteria": criteria.strip(),
+        "subject": fence.wrap("subject", subject) if subject.strip() else "",
+    }
     if isinstance(task, Score):
         values["low"], values["high"] = map(scale_text, task.scale)
     made = _Prepared(
         alive=weakref.ref(task, _forget(memory, key)),
         system=book.system,
         fence=fence,
+        texts=others,
         shared=Part(template.render(**values), cache=True),
         schema=output_schema(task, short=False),
         short_schema=output_schema(task, short=True),
@@ -170,7 +175,7 @@ def _ordered(task: Task, seat: Seat, book: PromptBook, prepared: _Prepared) -> P
     fence, order = prepared.fence, seat.order
     if isinstance(task, Choose):
         numbered = is_numbered(task.labels)
-        labels = [clean(task.labels[i]) for i in order]
+        labels = [prepared.texts[i] for i in order]
         options = (
             [f"Option {n}:\n{fence.wrap(f'option-{n}', t)}" for n, t in enumerate(labels, 1)]
             if numbered
@@ -178,26 +183,27 @@ def _ordered(task: Task, seat: Seat, book: PromptBook, prepared: _Prepared) -> P
         )
         text = template.render(options=options, numbered=numbered)
     elif isinstance(task, Compare):
-        pair = [clean((task.a, task.b)[i]) for i in order[:2]]
+        pair = [prepared.texts[i] for i in order[:2]]
         text = template.render(
             first=fence.wrap("first", pair[0]), second=fence.wrap("second", pair[1])
         )
     else:
         assert isinstance(task, Rank)  # noqa: S101 - no other kind has an ordered part
-        text = template.render(items=_items(task, order, fence), count=len(order))
+        text = template.render(
+            items=_items([prepared.texts[i] for i in order], fence), count=len(order)
+        )
     long = not isinstance(task, Choose) and len(text) >= CACHE_FROM_CHARS
     part = Part(text, cache=long)
     prepared.ordered[order] = part
     return part
 
 
-def _items(task: Rank, order: tuple[int, ...], fence: Fence) -> list[str]:
+def _items(texts: list[str], fence: Fence) -> list[str]:
     """One fenced list where every item is a line; else a fence for each item.
 
     An item of several lines in a list could pass its second line off as the next item.
     """
-    texts = [clean(task.items[i]) for i in order]
-    if all(len(text.splitlines()) == 1 for text in texts):
+    if all(text.splitlines() == [text] for text in texts):
         lines = "\n".join(f"item-{n}: {text}" for n, text in enumerate(texts, 1))
         return [fence.wrap("items", lines)]
     return [f"item-{n}:\n{fence.wrap(f'item-{n}', text)}" for n, text in enumerate(texts, 1)]

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from math import lcm
+from math import gcd, lcm
 from typing import TYPE_CHECKING, Literal
 
 from consensus.errors import TaskError
@@ -153,12 +153,13 @@ def _form(model: str, ballot: BallotForm | Literal["auto"]) -> BallotForm:
 def _row(index: int, models: int, width: int) -> tuple[int, bool]:
     """Which row of the square a seat sees, and whether of its mirror image.
 
-    Rows are taken in turn; where models and rows would fall into step, each lap begins one row
-    further on. Odd widths need the mirror image for balance between neighbours.
+    Rows are taken in turn; where models and rows fall into step, so that a model would see some of
+    the rows only, each lap begins one row further on. Odd widths need the mirror image for balance
+    between neighbours.
     """
     if width < 2:
         return 0, False
-    row = (index + index // lcm(models, width)) % width
+    row = (index + index // lcm(models, width) % gcd(models, width)) % width
     lap = index // models // width
     return row, width % 2 == 1 and lap % 2 == 1
 
