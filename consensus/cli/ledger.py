@@ -1,0 +1,283 @@
+"""``consensus ledger``: what was decided, why, for how much; and whether it still adds up."""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from consensus.decisions import Decision
+    from consensus.ledger.receipts import Receipt
+    from consensus.ledger.store import Ledger
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    help=(
+        "Every call and every decision, kept on this machine: what was decided and why, what it "
+        "cost, and the same decision drawn again from its receipt.\n\n"
+        "The ledger is the one that --ledger names, else CONSENSUS_LEDGER, else the policy's "
+        "[bold]\\[ledger] path[/], else .consensus/ledger.db in the current folder."
+    ),
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+LedgerOption = Annotated[
+    Path | None, typer.Option("--ledger", help="The ledger's file.", show_default=False)
+]
+PolicyOption = Annotated[
+    Path | None,
+    typer.Option("--policy", help="The policy whose ledger is meant.", show_default=False),
+]
+ReceiptArgument = Annotated[
+    str, typer.Argument(metavar="RECEIPT", help="A receipt's id, or how it begins.")
+]
+Since = Annotated[
+    str | None,
+    typer.Option(help="From this day on: 2026-11-22, 2026-11-22T08:30, or an age: 90m, 24h, 7d."),
+]
+
+_AGE = re.compile(r"(\d{1,6})([mhdw])")
+_SECONDS = {"m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
+
+
+@app.command()
+def show(
+    receipt_id: ReceiptArgument,
+    ledger: LedgerOption = None,
+    policy: PolicyOption = None,
+    as_json: Json = False,
+) -> None:
+    """Show one decision: the task, the reasons, every ballot, every call and what it cost."""
+    from consensus.ledger.page import receipt_json, show_receipt
+
+    with _opened(ledger, policy) as book:
+        receipt = book.receipt(receipt_id)
+        calls = book.calls_of(receipt.receipt_id)
+    if as_json:
+        _print_json(receipt_json(receipt, calls))
+    else:
+        show_receipt(receipt, calls, _console())
+
+
+@app.command()
+def replay(
+    receipt_id: ReceiptArgument,
+    ledger: LedgerOption = None,
+    policy: PolicyOption = None,
+    as_json: Json = False,
+) -> None:
+    """Draw a decision again from its receipt alone; exit 1 if a single byte differs."""
+    from consensus.ledger.receipts import replay as draw_again
+
+    with _opened(ledger, policy) as book:
+        receipt = book.receipt(receipt_id)
+    result = draw_again(receipt, _conclude)
+    if as_json:
+        _print_json(
+            {
+                "receipt_id": receipt.receipt_id,
+                "identical": result.identical,
+                "differences": list(result.differences),
+                "decision": result.decision.to_row(index=receipt.task_index or 0),
+            }
+        )
+    elif result.identical:
+        size = len(result.decision.canonical_json().encode())
+        _say(f"{receipt.receipt_id}: the same decision, byte for byte ({size:,} bytes)")
+    else:
+        _say(f"{receipt.receipt_id}: another decision; it differs in")
+        for path in result.differences:
+            _say(f"  {path}")
+    if not result.identical:
+        raise typer.Exit(1)
+
+
+@app.command("list")
+def list_(
+    task_type: Annotated[str | None, typer.Option("--type", help="Only of this type.")] = None,
+    action: Annotated[
+        str | None, typer.Option(help="Only these: act, escalate or abstain.")
+    ] = None,
+    since: Since = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 50,
+    ledger: LedgerOption = None,
+    policy: PolicyOption = None,
+    as_json: Json = False,
+) -> None:
+    """List decisions, the latest first. Judged text is not shown; `show` shows it."""
+    from consensus.ledger.queries import list_decisions
+
+    if action not in (None, "act", "escalate", "abstain"):
+        raise typer.BadParameter(f"{action!r} is not act, escalate or abstain")
+    with _opened(ledger, policy) as book:
+        found = list_decisions(
+            book, task_type=task_type, action=action, since=_time(since), limit=limit
+        )
+    if as_json:
+        _print_json([decision.to_json() for decision in found])
+        return
+    from consensus.ledger.page import add_row, table_of, when
+
+    table = table_of("receipt", "when", "type", "id", "action", "outcome", ">P", ">usd", ">s")
+    for one in found:
+        add_row(
+            table,
+            one.receipt_id,
+            when(one.created_at),
+            one.task_type,
+            one.task_id or "",
+            one.action,
+            "" if one.outcome is None else str(one.outcome),
+            "" if one.probability is None else f"{one.probability:.3f}",
+            f"{one.cost_pico / 1e12:.6f}",
+            f"{one.latency_s:.2f}",
+        )
+    _console().print(table)
+
+
+@app.command()
+def stats(
+    since: Since = None,
+    ledger: LedgerOption = None,
+    policy: PolicyOption = None,
+    as_json: Json = False,
+) -> None:
+    """Sum up by task type and served model: decisions, calls, tokens, cost, failures."""
+    from consensus.ledger.queries import type_stats
+
+    with _opened(ledger, policy) as book:
+        found = type_stats(book, since=_time(since))
+    if as_json:
+        _print_json([one.to_json() for one in found])
+        return
+    from consensus.ledger.page import add_row, table_of
+
+    heads = ("decisions", "calls", "failed", "input", "cached", "written", "output", "usd", "s")
+    table = table_of("type", "model", *(f">{head}" for head in heads))
+    for one in found:
+        said = f"{one.acted} acted, {one.escalated} escalated, {one.abstained} abstained"
+        if one.escalations:
+            said += f"; {one.escalations} asked a stronger route"
+        row = [one.task_type, said, f"{one.decisions:,}", *[""] * 6]
+        add_row(table, *row, f"{one.cost_pico / 1e12:.6f}", "", style="bold")
+        for model in one.models:
+            used = model.usage
+            add_row(
+                table,
+                "",
+                model.served_model,
+                f"{model.decisions:,}",
+                f"{model.calls:,}",
+                f"{model.failures:,}",
+                f"{used.input:,}",
+                f"{used.cache_read:,}",
+                f"{used.cache_write + used.cache_write_1h:,}",
+                f"{used.output:,}",
+                f"{model.cost_pico / 1e12:.6f}",
+                f"{model.latency_s:.2f}",
+            )
+    _console().print(table)
+
+
+@app.command()
+def verify(ledger: LedgerOption = None, policy: PolicyOption = None, as_json: Json = False) -> None:
+    """Check the file, every receipt's hash, and that costs add up; exit 1 if anything is wrong."""
+    from consensus.ledger.verify import verify as check
+
+    with _opened(ledger, policy) as book:
+        result = check(book)
+        where = book.where
+    if as_json:
+        _print_json(
+            {
+                "ledger": where,
+                "ok": result.ok,
+                "decisions": result.decisions,
+                "calls": result.calls,
+                "unfinished": result.unfinished,
+                "problems": list(result.problems),
+            }
+        )
+    else:
+        for problem in result.problems:
+            _say(problem)
+        verdict = "sound" if result.ok else "NOT sound"
+        _say(
+            f"{where}: {verdict}; {result.decisions:,} decisions, {result.calls:,} calls, "
+            f"{result.unfinished:,} unfinished decisions"
+        )
+    if not result.ok:
+        raise typer.Exit(1)
+
+
+@app.command()
+def path(ledger: LedgerOption = None, policy: PolicyOption = None, as_json: Json = False) -> None:
+    """Print where the ledger lies, whether it is there yet or not."""
+    from consensus.ledger.place import ledger_path
+
+    place = ledger_path(ledger, policy=policy).absolute()
+    if as_json:
+        _print_json({"path": str(place), "exists": place.exists()})
+    else:
+        sys.stdout.write(f"{place}\n")
+
+
+@contextmanager
+def _opened(option: Path | None, policy: Path | None) -> Iterator[Ledger]:
+    from consensus.ledger.place import ledger_path
+    from consensus.ledger.store import Ledger
+
+    with Ledger(ledger_path(option, policy=policy), must_exist=True) as book:
+        yield book
+
+
+def _conclude(receipt: Receipt) -> Decision:
+    from consensus.assembly import conclude_receipt
+
+    return conclude_receipt(receipt)
+
+
+def _time(text: str | None) -> float | None:
+    """A day, a time or an age as seconds since 1970; without a zone it is UTC."""
+    if text is None:
+        return None
+    if match := _AGE.fullmatch(text):
+        return time.time() - int(match[1]) * _SECONDS[match[2]]
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter(
+            f"--since {text!r} is no time: write 2026-11-22, 2026-11-22T08:30, 90m, 24h or 7d"
+        ) from None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def _console() -> Any:
+    from rich.console import Console
+
+    return Console(
+        file=sys.stdout, width=None if sys.stdout.isatty() else 200, highlight=False, markup=False
+    )
+
+
+def _say(text: str) -> None:
+    from consensus.ledger.page import clean
+
+    sys.stdout.write(f"{clean(text)}\n")
+
+
+def _print_json(data: Any) -> None:
+    from consensus.ledger.page import safe_json
+
+    sys.stdout.write(f"{safe_json(data)}\n")
