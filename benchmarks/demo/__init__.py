@@ -1,0 +1,1 @@
+"""Real tasks, real small models, this CPU."""
