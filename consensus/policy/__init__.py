@@ -7,16 +7,9 @@ from consensus.policy.findings import Finding
 from consensus.policy.load import load_policy, parse_policy, validate_prices
 from consensus.policy.resolve import Hop
 from consensus.policy.route import Route, estimate_tokens, route, route_type
-from consensus.policy.table import (
-    DefaultsRow,
-    LedgerSettings,
-    Place,
-    PolicyTable,
-    Price,
-    ProviderSettings,
-    StrategyTable,
-    TaskRow,
-)
+from consensus.policy.rows import DefaultsRow, StrategyTable, TaskRow
+from consensus.policy.settings import LedgerSettings, Price, ProviderSettings
+from consensus.policy.table import Place, PolicyTable
 
 __all__ = [
     "DefaultsRow",

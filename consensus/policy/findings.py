@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -85,13 +86,18 @@ class Finding:
         return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
 
+_LONGEST_SHOWN = 80
+
+
 def dotted(path: KeyPath) -> str:
-    """A key path as TOML spells it."""
+    """A key path as TOML spells it, on one line and of readable length."""
     parts = []
     for part in path:
         text = str(part)
+        if len(text) > _LONGEST_SHOWN:
+            text = text[:_LONGEST_SHOWN] + "…"
         bare = text.replace("_", "").replace("-", "").isalnum() and text.isascii()
-        parts.append(text if bare else f'"{text}"')
+        parts.append(text if bare else json.dumps(text))
     return ".".join(parts)
 
 

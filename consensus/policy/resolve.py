@@ -15,15 +15,8 @@ from consensus.errors import PolicyError
 from consensus.orchestrators.spec import OrchestratorName, StrategySpec
 from consensus.panel.framings import PLAIN
 from consensus.policy._lines import KeyPath
-from consensus.policy.table import (
-    BUILT_IN,
-    CONDITIONS,
-    DefaultsRow,
-    PanelFields,
-    PolicyTable,
-    TaskRow,
-    When,
-)
+from consensus.policy.rows import BUILT_IN, CONDITIONS, DefaultsRow, PanelFields, TaskRow, When
+from consensus.policy.table import PolicyTable
 from consensus.tasks import Kind
 
 __all__ = [

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from consensus.ballots import PICO
 from consensus.errors import TaskError
 from consensus.policy.resolve import Hop, Resolved, escalations, first_hop, resolve, row_path
-from consensus.policy.table import PolicyTable, TaskRow, When
+from consensus.policy.rows import TaskRow, When
+from consensus.policy.table import PolicyTable
 from consensus.tasks import Generate, Kind, Task
 
 __all__ = ["BYTES_PER_TOKEN", "Hop", "Route", "estimate_tokens", "route", "route_type"]

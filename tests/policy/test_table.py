@@ -7,7 +7,8 @@ from pydantic import ValidationError
 
 from consensus.errors import PolicyError
 from consensus.policy import PolicyTable, load_policy
-from consensus.policy.table import CONDITIONS, DefaultsRow, Price, TaskRow, When
+from consensus.policy.rows import CONDITIONS, DefaultsRow, TaskRow, When
+from consensus.policy.settings import Price
 from tests.policy.books import CONTRACT, Book, table_of, write
 
 SECRET = "sk-ant-api03-planted-0123456789abcdef"

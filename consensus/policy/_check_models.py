@@ -1,0 +1,130 @@
+"""Models without a price, without a future, or too small for what they are asked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date, timedelta
+
+from consensus.errors import PriceError
+from consensus.policy._checking import Findings, Prices, follow_rows, layers
+from consensus.policy._lines import KeyPath
+from consensus.policy.findings import Finding
+from consensus.policy.resolve import Hop, Resolved, is_model
+from consensus.policy.table import PolicyTable
+
+__all__ = ["check_prices", "check_retired", "named_models"]
+
+RETIRES_SOON = timedelta(days=90)
+
+
+def check_prices(table: PolicyTable, prices: Prices) -> list[Finding]:
+    """Models that a row can reach and whose price or window is unknown, or too small."""
+    found = Findings(table)
+    routes = list(follow_rows(table, Findings(table)))
+    for model, path in named_models(table, routes).items():
+        if not is_model(model):
+            if "fallback" in path:
+                continue  # found by name
+            found.add(
+                "error",
+                "unknown-name",
+                path,
+                f'the model name "{model}" has no provider',
+                'write "provider/model", as LiteLLM does',
+            )
+            continue
+        try:
+            prices.price(model)
+        except PriceError as error:
+            found.add(
+                "error",
+                "no-price",
+                path,
+                f'model "{model}": {error.message}',
+                f'check the name, or add [prices."{model}"] with input and output, '
+                "in $ per million tokens",
+            )
+            continue
+        if not prices.window(model).known:
+            found.add(
+                "warning",
+                "window-unknown",
+                path,
+                f'the window of "{model}" is not known, a small one is assumed',
+                f'add max_input_tokens to [prices."{model}"]',
+            )
+    unknown = any(f.level == "error" for f in found.items)
+    for resolved, hops in routes:
+        if not unknown:
+            _check_windows(found, resolved, hops[0], prices)
+    return found.items
+
+
+def _check_windows(found: Findings, resolved: Resolved, hop: Hop, prices: Prices) -> None:
+    widest = max(hop.models, key=lambda model: prices.window(model).max_input)
+    size = prices.window(widest).max_input
+    for model in hop.spec.fallbacks:
+        window = prices.window(model)
+        if window.known and prices.window(widest).known and window.max_input < size:
+            found.add(
+                "error",
+                "window",
+                resolved.key("fallback"),
+                f'"{model}" has a smaller window ({window.max_input:,} tokens) '
+                f'than "{widest}" ({size:,}), whose place it would take',
+                "fall back to a model with as large a window",
+            )
+    reserved = hop.spec.max_output_tokens
+    for model in hop.models:
+        limit = prices.window(model).max_output
+        if reserved is not None and prices.window(model).known and reserved > limit:
+            found.add(
+                "error",
+                "window",
+                resolved.key("max_output_tokens"),
+                f'"{model}" writes at most {limit:,} tokens, not {reserved:,}',
+                f"max_output_tokens = {limit}",
+            )
+
+
+def named_models(
+    table: PolicyTable, routes: list[tuple[Resolved, tuple[Hop, ...]]]
+) -> dict[str, KeyPath]:
+    """Every model that a row can reach, and where it is named."""
+    reached: dict[str, KeyPath] = {}
+    for resolved, hops in routes:
+        for hop in hops:
+            for model in (*hop.models, *hop.spec.fallbacks):
+                reached.setdefault(model, resolved.path)
+    for name, models in table.tiers.items():
+        for position, model in enumerate(models):
+            if model in reached and reached[model][0] != "tiers":
+                reached[model] = ("tiers", name, position)
+    for layer in layers(table):
+        for key in ("models", "fallback", "escalate_to"):
+            for position, model in enumerate(getattr(layer.fields, key) or ()):
+                if model in reached and reached[model][0] != "tiers":
+                    reached[model] = (*layer.path, key, position)
+    return reached
+
+
+def check_retired(
+    found: Findings, models: Mapping[str, KeyPath], prices: Prices, today: date
+) -> None:
+    for model, path in models.items():
+        try:
+            retires = getattr(prices.price(model), "deprecation_date", None)
+        except PriceError:
+            continue
+        if retires is None:
+            continue
+        if retires <= today:
+            found.add(
+                "error",
+                "retired",
+                path,
+                f'model "{model}" was retired on {retires}',
+                "name its successor, and profile the row again",
+            )
+        elif retires - today <= RETIRES_SOON:
+            found.add("warning", "retired", path, f'model "{model}" retires on {retires}')
