@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from consensus._version import __version__
-from consensus.cli import decide, doctor, init, models, policy
+from consensus.cli import bench, decide, doctor, init, ledger, models, policy
 from consensus.errors import ConsensusError
 
 __all__ = ["app", "main"]
@@ -52,7 +52,9 @@ def root(
 
 app.command("init")(init.init)
 app.command("decide")(decide.decide)
+app.add_typer(bench.app, name="bench")
 app.add_typer(policy.app, name="policy")
+app.add_typer(ledger.app, name="ledger")
 app.add_typer(models.app, name="models")
 app.command("doctor")(doctor.doctor)
 
