@@ -507,6 +507,16 @@ def test_the_worst_case_is_one(text: str, schema: bool, cached: bool) -> None:
     assert 0 < budget.spent <= reserved
 
 
+async def test_the_worst_case_writes_the_whole_prompt_to_a_cache() -> None:
+    prices = PriceBook({A: {**TABLES[A], "cache_write": 1.25}})
+    asked = request("x" * 4_000)
+    usage = Usage(cache_write=asked.input_bytes(), output=100)
+    budget = Budget(asked.input_bytes() * 1_250_000 + 100 * 5_000_000 - 1)
+    room = Room(Counting(replies(said(usage=usage))), prices=prices)
+    await room.call(asked, budget=budget)
+    assert room.client.counted == 1  # bytes alone could have passed the cap
+
+
 # -- what an answer costs --------------------------------------------------------------------------
 
 
@@ -699,6 +709,24 @@ async def test_a_probe_that_is_cancelled_makes_room_for_another() -> None:
     probe.cancel()
     await asyncio.gather(probe, return_exceptions=True)
     await room.call(request(sample=2))
+    assert room.gateway.breaker_states() == {A: "closed"}
+
+
+async def test_a_probe_that_never_left_the_queue_makes_room_for_another() -> None:
+    limits = {"acme": ProviderLimits(concurrency=1)}
+    room = Room(
+        replies(error(), "yes"),
+        settings=ProviderSettings(cooldown_s=0, max_attempts=1),
+        breaker=BreakerSettings(consecutive=1),
+        limits=limits,
+    )
+    with pytest.raises(ProviderError):
+        await room.call()
+    permit = await limits["acme"].admit()
+    probe = await cancelled_at(room, lambda: bool(limits["acme"].waiting), Budget(None))
+    await asyncio.gather(probe, return_exceptions=True)
+    permit.done()
+    await room.call()
     assert room.gateway.breaker_states() == {A: "closed"}
 
 

@@ -60,6 +60,25 @@ def test_nobody_overtakes(arrivals: list[float]) -> None:
     assert moments == sorted(moments)
 
 
+def test_a_small_call_does_not_slip_past_a_large_one() -> None:
+    order: list[float] = []
+
+    async def one(limits: ProviderLimits, tokens: float) -> None:
+        permit = await limits.admit(tokens)
+        order.append(tokens)
+        permit.done()
+
+    async def main(clock: Clock) -> None:
+        limits = ProviderLimits(None, 1000, None, clock=clock)
+        await limits.admit(600)
+        large = asyncio.create_task(one(limits, 500))
+        await asyncio.sleep(1)
+        await asyncio.gather(one(limits, 5), large)
+
+    run(main)
+    assert order == [500, 5]
+
+
 def test_a_full_queue_loses_no_time() -> None:
     async def main(clock: Clock) -> list[float]:
         limits = ProviderLimits(600, None, None, window_s=1.0, clock=clock)
