@@ -11,9 +11,10 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
+from consensus.ballots import Answer
 from consensus.panel.fencing import clean
 from consensus.panel.seats import Seat
-from consensus.tasks import Choose, Kind, Score, Task
+from consensus.tasks import Choose, Generate, Kind, Score, Task
 
 __all__ = [
     "COMPARE_WORDS",
@@ -25,6 +26,7 @@ __all__ = [
     "output_schema",
     "scale_points",
     "scale_text",
+    "shown_answer",
 ]
 
 COMPARE_WORDS = ("first", "second", "tie")
@@ -56,6 +58,26 @@ def answer_words(task: Task, seat: Seat) -> tuple[str, ...]:
     if isinstance(task, Score) and seat.ballot == "token":
         return scale_points(task.scale)
     return ()
+
+
+def shown_answer(task: Task, seat: Seat, answer: Answer) -> Any:
+    """An answer as this seat would have to write it: the inverse of reading one.
+
+    Args:
+        task: what is asked.
+        seat: whose words are wanted.
+        answer: in the task's own terms; one of its options, where it has a closed set.
+
+    Returns:
+        A word, a list of ids, a number, or the generated answer itself.
+    """
+    if isinstance(task, Generate | Score):
+        return answer
+    words = answer_words(task, seat)
+    at = {task.options[index]: word for index, word in zip(seat.order, words, strict=True)}
+    if isinstance(answer, tuple):
+        return [at[item] for item in answer]
+    return at[str(answer)]
 
 
 def is_token_ballot(task: Task, seat: Seat) -> bool:

@@ -10,6 +10,7 @@ from consensus.ballots import Ballot, Cost, Failure, Usage
 from consensus.errors import FailureClass, RunError, UnreadableError
 from consensus.models.protocol import CallRecord, Completion, Part, Request, Turn
 from consensus.panel.book import PromptBook
+from consensus.panel.fencing import clean
 from consensus.panel.parsing import Reading, read_ballot
 from consensus.panel.rendering import answer_form, render
 from consensus.panel.seats import Seat
@@ -139,7 +140,7 @@ def repair_request(
     """
     form = "" if isinstance(task, Generate) else answer_form(task, seat, book)
     text = book.repair.render(problem=problem.message, form=form)
-    quoted = completion.text[:MAX_QUOTED_CHARS].strip()
+    quoted = clean(completion.text[:MAX_QUOTED_CHARS]).strip()
     if quoted:
         turns = (
             *first.turns,

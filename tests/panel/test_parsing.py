@@ -55,11 +55,15 @@ def ballot(answer: Any, **more: Any) -> str:
         '{"rationale": "why", "answer": "approve", "confidence": 0.8,}',
         '{"rationale": "why", "answer": " \\"APPROVE\\". ", "confidence": 0.8}',
         '{"Rationale": "why", "Answer": "Approve", "Confidence": 0.8}',
-        '<think>{"answer": "reject"}?</think>'
-        + '{"rationale": "why", "answer": "approve", "confidence": 0.8}',
+        (
+            '<think>{"answer": "reject"}?</think>'
+            '{"rationale": "why", "answer": "approve", "confidence": 0.8}'
+        ),
         'Of {a, b} I take:\n{"rationale": "why", "answer": "approve", "confidence": 0.8}',
-        '{"rationale": "why", "answer": "approve", "confidence": 0.8}'
-        + '\n{"rationale": "so", "answer": "approve"}',
+        (
+            '{"rationale": "why", "answer": "approve", "confidence": 0.8}'
+            '\n{"rationale": "so", "answer": "approve"}'
+        ),
     ],
 )
 def test_one_json_ballot_is_read_whatever_stands_around_it(text: str) -> None:
