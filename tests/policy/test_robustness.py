@@ -23,7 +23,7 @@ def loads_or_says_why(file: Path) -> None:
     assert said is None or (said.startswith(str(file)) and said.isprintable())
 
 
-@settings(max_examples=200)
+@settings(max_examples=120)
 @given(
     at=st.integers(0, len(CONTRACT)),
     length=st.integers(0, 30),
@@ -61,7 +61,7 @@ _VALUES: st.SearchStrategy[Any] = st.recursive(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(data=st.dictionaries(_KEYS, _VALUES, max_size=5))
 def test_any_values_at_any_keys_load_or_are_refused_in_one_line(
     tmp_path_factory: Any, data: dict[str, Any]
@@ -89,7 +89,7 @@ _ROWS = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(task=_ROWS, defaults=_ROWS, strategy=_ROWS, other=_ROWS)
 def test_a_table_that_loads_has_a_route_for_every_type(
     tmp_path_factory: Any, task: Any, defaults: Any, strategy: Any, other: Any
