@@ -8,12 +8,14 @@ A and D. Where cases carry ``label_stable``, only the stable ones are used unles
 from __future__ import annotations
 
 import csv
+import gc
 import gzip
 import hashlib
 import io
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -74,13 +76,14 @@ def import_recorded(folder: str | Path, *, unstable: bool = False) -> RecordedRu
     path = Path(folder)
     answers, cases_file = _find(path, "answers.csv"), _find(path, "cases.jsonl")
     report = ImportReport()
-    records, left_out = _cases(cases_file, report, unstable)
-    reader, chunks = _answers(answers, records, left_out, report)
+    with _collector_paused():
+        records, left_out = _cases(cases_file, report, unstable)
+        reader, chunks = _answers(answers, records, left_out, report)
     # What was offered is what the answers say was offered; a case's own list may hold texts.
     offered = {i: text for i, text in enumerate(reader.options) if text is not None}
     cases = CaseTable.build(
         (
-            (where, record, split_options(offered[i]) if i in offered else options_of(record))
+            (where, record, split_options(offered[i]) if i in offered else _own_options(record))
             for i, (where, record) in enumerate(records)
         ),
         report,
@@ -100,6 +103,18 @@ def import_recorded(folder: str | Path, *, unstable: bool = False) -> RecordedRu
     return RecordedRun(
         path.name, cases, members, rows, _prices(path / "prices.json"), report, source, order
     )
+
+
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """Reading makes millions of strings and no cycles; looking for cycles would double its time."""
+    running = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if running:
+            gc.enable()
 
 
 def _find(folder: Path, name: str) -> Path:
@@ -150,6 +165,14 @@ def _cases(
             f"{len(left_out):,} cases whose label is not stable are left out (label_stable)"
         )
     return records, left_out
+
+
+def _own_options(record: Mapping[str, Any]) -> tuple[str, ...]:
+    """Options of a case without answers; a list that lacks the label holds texts of A, B, C, …."""
+    options = options_of(record)
+    if isinstance(record.get("options"), list) and record.get("label") not in options:
+        return tuple("ABCDEFGHIJKLMNOPQRSTUVWXYZ"[: len(options)])
+    return options
 
 
 def _prices(path: Path) -> dict[str, Price]:

@@ -626,17 +626,11 @@ class RunWriter:
 
 
 def options_of(record: Mapping[str, Any]) -> tuple[str, ...]:
-    """The option names of a case record, in order: the name, not the text, of each."""
+    """The option names of a case record, in order; a list holds names."""
     given = record.get("options_order", record.get("options"))
     if isinstance(given, str):
         return split_options(given)
-    if isinstance(given, dict):
-        return tuple(given)
-    if isinstance(given, list):
-        if "options_order" in record or record.get("label") in given:
-            return tuple(str(name) for name in given)
-        return tuple("ABCDEFGHIJKLMNOPQRSTUVWXYZ"[: len(given)])
-    return ()
+    return tuple(str(name) for name in given) if isinstance(given, dict | list) else ()
 
 
 def split_options(text: str) -> tuple[str, ...]:

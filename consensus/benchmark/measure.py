@@ -1,0 +1,202 @@
+"""A strategy run over evidence, as per-case means; and the figures of a set of cases."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from consensus.benchmark.evidence import Evidence
+from consensus.benchmark.replay_strategies import Outcome, Single, Strategy
+from consensus.statistics import cohen_kappa
+
+__all__ = ["Measured", "figures", "frontier_passes", "measure"]
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Means over sample orders, a row a case.
+
+    Attributes:
+        credit: (n,) right answers, ties split.
+        strict: (n,) decisions that are one option, and right.
+        tie: (n,) decisions that are tied.
+        calls, cost, latency: (n,) means; cost and latency are NaN where unknown.
+        escalated: (n,).
+        joint: (n, K+1, K+1) the decision against the frontier's answer; the last row and column
+            stand for none. None where no frontier was given.
+        gold: (n,) the option that is most right.
+        latencies: (orders, n) latency of every order; NaN where a case was not run.
+    """
+
+    credit: Floats
+    strict: Floats
+    tie: Floats
+    calls: Floats
+    cost: Floats
+    latency: Floats
+    escalated: Floats
+    joint: Floats | None
+    gold: NDArray[np.int64]
+    latencies: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.credit)
+
+    def take(self, rows: NDArray[np.int64]) -> Measured:
+        """Some of the cases."""
+        columns: dict[str, Any] = {
+            name: getattr(self, name)[rows]
+            for name in ("credit", "strict", "tie", "calls", "cost", "latency", "escalated", "gold")
+        }
+        joint = None if self.joint is None else self.joint[rows]
+        return replace(self, **columns, joint=joint, latencies=self.latencies[:, rows])
+
+
+def frontier_passes(frontier: Evidence) -> tuple[Floats, Floats]:
+    """The frontier's recorded passes: shares (passes, n, K) and whether they exist (passes, n)."""
+    n, members, samples, width = frontier.votes.shape
+    shares = np.moveaxis(frontier.votes.reshape(n, members * samples, width), 1, 0)
+    return shares.astype(float), frontier.present.reshape(n, -1).T.astype(float)
+
+
+def measure(
+    strategy: Strategy,
+    evidence: Evidence,
+    frontier: Evidence | None = None,
+    *,
+    draws: int = 64,
+    seed: int = 0,
+) -> Measured:
+    """Run a strategy over random sample orders and average by case.
+
+    A case on which nothing ran (no recorded sample) counts as wrong and free.
+    """
+    passes = None if frontier is None else frontier_passes(frontier)
+    n, width = evidence.valid.shape
+    sums = {name: np.zeros(n) for name in _SUMMED}
+    joint = None if passes is None else np.zeros((n, width + 1, width + 1))
+    total = np.zeros(n)
+    latencies = []
+    for outcome in strategy.runs(evidence, draws=draws, seed=seed):
+        weight = np.ones(n) if outcome.weight is None else outcome.weight
+        total += weight
+        for name, values in _per_case(outcome, evidence.credit).items():
+            sums[name] += np.where(weight > 0, weight * values, 0.0)
+        latencies.append(np.where(weight > 0, outcome.latency, np.nan).astype(np.float32))
+        if joint is not None and passes is not None:
+            joint += weight[:, None, None] * _joint(outcome.shares, *passes)
+    scale = 1 / np.maximum(total, 1e-12)
+    if joint is not None:
+        joint *= scale[:, None, None]
+    return Measured(
+        **{name: values * scale for name, values in sums.items()},
+        joint=joint,
+        gold=np.asarray(evidence.credit.argmax(axis=1)),
+        latencies=np.array(latencies),
+    )
+
+
+_SUMMED = ("credit", "strict", "tie", "calls", "cost", "latency", "escalated")
+
+
+def _per_case(outcome: Outcome, credit: Floats) -> dict[str, Floats]:
+    right = (outcome.shares * credit).sum(axis=1)
+    tied = (outcome.shares > 1e-12).sum(axis=1) > 1
+    return {
+        "credit": right,
+        "strict": np.where(tied, 0.0, right),
+        "tie": tied.astype(float),
+        "calls": outcome.calls,
+        "cost": outcome.cost,
+        "latency": outcome.latency,
+        "escalated": outcome.escalated.astype(float),
+    }
+
+
+def _joint(shares: Floats, passes: Floats, exists: Floats) -> Floats:
+    """(n, K+1, K+1) decisions against the mean of the frontier's passes; see overlap_confusion."""
+    n, width = shares.shape
+    table = np.zeros((n, width + 1, width + 1))
+    mine = np.column_stack([shares, 1 - shares.sum(axis=1)])
+    diagonal = np.arange(width + 1)
+    for theirs, here in zip(passes, exists, strict=True):
+        other = np.column_stack([theirs, 1 - theirs.sum(axis=1)])
+        shared = np.minimum(mine, other)
+        left, right = mine - shared, other - shared
+        mass = left.sum(axis=1)
+        scale = np.divide(here, mass, out=np.zeros(n), where=mass > 1e-12)
+        table[:, diagonal, diagonal] += shared * here[:, None]
+        table += (left * scale[:, None])[:, :, None] * right[:, None, :]
+    return np.asarray(table / np.maximum(exists.sum(axis=0), 1)[:, None, None])
+
+
+def figures(measured: Measured, frontier: Measured, *, labelled: bool) -> dict[str, float | None]:
+    """The figures of one set of cases; None where they cannot be known."""
+    accuracy = float(measured.credit.mean())
+    cost = _mean(measured.cost)
+    base_cost = _mean(frontier.cost)
+    latency, base_latency = _median(measured.latencies), _median(frontier.latencies)
+    agreement, kappa = _agreement(measured)
+    return {
+        "accuracy": accuracy,
+        "accuracy_strict": float(measured.strict.mean()),
+        "balanced_accuracy": _balanced(measured) if labelled else None,
+        "frontier_accuracy": float(frontier.credit.mean()),
+        "frontier_balanced_accuracy": _balanced(frontier) if labelled else None,
+        "difference": accuracy - float(frontier.credit.mean()),
+        "agreement": agreement,
+        "agreement_kappa": kappa,
+        "calls_per_case": float(measured.calls.mean()),
+        "cost_per_case": cost,
+        "frontier_cost_per_case": base_cost,
+        "cost_ratio": _over(cost, base_cost),
+        "cost_per_correct": _over(cost, accuracy),
+        "cost_per_quality_point": _over(cost, 100 * accuracy),
+        "latency_p50": latency,
+        "latency_ratio": _over(latency, base_latency),
+        "escalation_rate": float(measured.escalated.mean()),
+        "tie_rate": float(measured.tie.mean()),
+    }
+
+
+def measure_single(
+    evidence: Evidence, frontier: Evidence | None = None, *, members: list[int] | None = None
+) -> Measured:
+    """One pass of one member (or of the mean of several)."""
+    part = evidence if members is None else evidence.only(members)
+    return measure(Single(), part, frontier)
+
+
+def _mean(values: Floats) -> float | None:
+    mean = float(values.mean())
+    return mean if np.isfinite(mean) else None
+
+
+def _median(values: NDArray[np.float32]) -> float | None:
+    """Median over cases and orders that ran; None where one of them has no time."""
+    ran = values[:, ~np.isnan(values).all(axis=0)]
+    if ran.size == 0 or ran.shape[1] < values.shape[1]:
+        return None
+    return float(np.nanmedian(ran))
+
+
+def _over(part: float | None, whole: float | None) -> float | None:
+    return None if part is None or not whole else part / whole
+
+
+def _balanced(measured: Measured) -> float:
+    classes = np.unique(measured.gold)
+    return float(np.mean([measured.credit[measured.gold == c].mean() for c in classes]))
+
+
+def _agreement(measured: Measured) -> tuple[float | None, float | None]:
+    if measured.joint is None:
+        return None, None
+    table = measured.joint.sum(axis=0, dtype=float)
+    options = len(table) - 1
+    return float(np.trace(table[:options, :options]) / len(measured)), cohen_kappa(table)

@@ -1,0 +1,497 @@
+"""Strategies over recorded answers: what each would have decided, and paid, on every case.
+
+A strategy sees one sample order at a time: it takes samples from the front of each member's list,
+and pays for those that it takes. Failures take their seat, are paid, and have no vote.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from consensus.aggregation import posteriors, stop_replay, votes
+from consensus.benchmark.evidence import Evidence
+from consensus.errors import DataError
+from consensus.statistics import error_correlation, within_correlation
+
+__all__ = [
+    "FIXED_STRATEGIES",
+    "Adaptive",
+    "Blocks",
+    "Cascade",
+    "Outcome",
+    "Scores",
+    "Single",
+    "Strategy",
+    "Vote",
+    "Weighted",
+    "make_strategy",
+    "seat_counts",
+]
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a strategy did on n cases, for one sample order.
+
+    Attributes:
+        shares: (n, K) the decision; a tie is shared equally, all zeros is no decision.
+        calls: (n,) calls made.
+        cost: (n,) dollars, NaN where unknown.
+        latency: (n,) seconds: the slowest of what ran side by side, summed over stages.
+        escalated: (n,) whether it went beyond its first stage.
+        weight: (n,) how much this outcome counts in the mean of its case; None: 1.
+    """
+
+    shares: Floats
+    calls: Floats
+    cost: Floats
+    latency: Floats
+    escalated: Bools
+    weight: Floats | None = None
+
+
+class Strategy(Protocol):
+    """One way to obtain and combine answers."""
+
+    @property
+    def name(self) -> str:
+        """The name it is asked for by."""
+        ...
+
+    @property
+    def fitted(self) -> bool:
+        """False until :meth:`fit` has seen cases to calibrate on; True for what needs none."""
+        ...
+
+    def fit(self, train: Evidence) -> Strategy:
+        """The strategy, calibrated on cases whose gold it may see."""
+        ...
+
+    def runs(self, evidence: Evidence, *, draws: int, seed: int) -> Iterator[Outcome]:
+        """Outcomes over random sample orders; it never looks at the gold of ``evidence``."""
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """What it is, as JSON values."""
+        ...
+
+
+def seat_counts(seats: int | None, evidence: Evidence) -> tuple[int, ...]:
+    """Samples of each member that ``seats`` seats take: members in turn, samples in turn.
+
+    Without ``seats``, one a member.
+
+    Raises:
+        DataError: if that is more than the recording has.
+    """
+    members = len(evidence.members)
+    total = members if seats is None else seats
+    if total < 1:
+        raise DataError("a panel needs at least one seat", where="--seats")
+    counts = tuple(total // members + (m < total % members) for m in range(members))
+    for member, count, have in zip(
+        evidence.members, counts, evidence.present.shape[2] * np.ones(members), strict=True
+    ):
+        if count > have:
+            most = evidence.present.shape[2] * members
+            raise DataError(
+                f"{total} seats need {count} samples of {member.name}, {have:.0f} recorded",
+                where="--seats",
+                fix=f"at most {most}",
+            )
+    return counts
+
+
+def front(evidence: Evidence, counts: Sequence[int]) -> Evidence:
+    """The samples that seats take: the first ``counts[m]`` of each member; the rest is absent."""
+    most = max(1, *counts)
+    part = evidence.samples(np.broadcast_to(np.arange(most), (*evidence.present.shape[:2], most)))
+    idle = np.arange(most)[None, :] >= np.asarray(counts)[:, None]
+    part.present[:, idle] = False
+    part.votes[:, idle] = 0
+    part.cost[:, idle] = 0
+    part.latency[:, idle] = 0
+    if part.scores is not None:
+        part.scores[:, idle] = np.nan
+    for column in part.extra.values():
+        column[:, idle] = np.nan
+    return part
+
+
+def spent(part: Evidence, escalated: Bools | None = None) -> dict[str, Any]:
+    """Calls, cost and latency of seats that all ran side by side."""
+    n = len(part)
+    return {
+        "calls": part.present.sum(axis=(1, 2)).astype(float),
+        "cost": part.cost.sum(axis=(1, 2)),
+        "latency": part.latency.max(axis=(1, 2)),
+        "escalated": np.zeros(n, dtype=bool) if escalated is None else escalated,
+    }
+
+
+def leaders(values: NDArray[Any], valid: Bools) -> Floats:
+    """(n, K) shares of the largest value among the valid options; none where nothing is finite.
+
+    Nothing above the rest is still a tie of all, unless every value is missing.
+    """
+    known = np.where(valid & np.isfinite(values), values, -np.inf)
+    top = known.max(axis=1, keepdims=True)
+    close = (known >= top - 1e-9 * np.maximum(1.0, np.abs(top))) & np.isfinite(top)
+    return np.asarray(close / np.maximum(close.sum(axis=1, keepdims=True), 1), dtype=float)
+
+
+def mean_scores(part: Evidence) -> Floats:
+    """(n, K) mean score of each option over the seats; NaN where no seat scored it.
+
+    Raises:
+        DataError: where the recording has no scores.
+    """
+    if part.scores is None:
+        raise DataError("has no scores to average", where="--strategy scores", fix="vote")
+    scores = part.scores.reshape(len(part), -1, part.scores.shape[3]).astype(float)
+    given = np.isfinite(scores)
+    count = given.sum(axis=1)
+    total = np.where(given, scores, 0.0).sum(axis=1)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
+@dataclass(frozen=True)
+class Single:
+    """One pass of one model: the mean over its recorded passes."""
+
+    name: str = "single"
+    fitted: bool = True
+
+    def fit(self, train: Evidence) -> Single:
+        """Nothing to calibrate."""
+        return self
+
+    def runs(self, evidence: Evidence, *, draws: int, seed: int) -> Iterator[Outcome]:
+        """Every recorded pass once."""
+        for m in range(len(evidence.members)):
+            for s in range(evidence.present.shape[2]):
+                yield Outcome(
+                    shares=evidence.votes[:, m, s].astype(float),
+                    calls=evidence.present[:, m, s].astype(float),
+                    cost=evidence.cost[:, m, s],
+                    latency=evidence.latency[:, m, s],
+                    escalated=np.zeros(len(evidence), dtype=bool),
+                    weight=evidence.present[:, m, s].astype(float),
+                )
+
+    def describe(self) -> dict[str, Any]:
+        """What it is."""
+        return {"strategy": self.name}
+
+
+@dataclass(frozen=True)
+class _Fixed:
+    """A panel whose seats all answer, side by side."""
+
+    seats: int | None = None
+    name: str = "fixed"
+    fitted: bool = True
+
+    def fit(self, train: Evidence) -> Strategy:
+        """Nothing to calibrate."""
+        return self
+
+    def runs(self, evidence: Evidence, *, draws: int, seed: int) -> Iterator[Outcome]:
+        """One outcome a sample order."""
+        if not self.fitted:
+            raise _needs_calibration(self.name)
+        counts = seat_counts(self.seats, evidence)
+        for part in evidence.draws(draws, counts, seed=seed):
+            taken = front(part, counts)
+            yield Outcome(shares=self.decide(taken), **spent(taken))
+
+    def decide(self, part: Evidence) -> Floats:
+        """(n, K) the decision from the seats' answers."""
+        raise NotImplementedError
+
+    def describe(self) -> dict[str, Any]:
+        """What it is."""
+        return {"strategy": self.name, "seats": self.seats}
+
+
+@dataclass(frozen=True)
+class Vote(_Fixed):
+    """Plurality of the seats."""
+
+    name: str = "vote"
+
+    def decide(self, part: Evidence) -> Floats:
+        """The option with most votes."""
+        counts = part.votes.sum(axis=(1, 2), dtype=float)
+        return np.asarray(votes.plurality(counts, part.valid).credit)
+
+
+@dataclass(frozen=True)
+class Scores(_Fixed):
+    """The option with the highest mean score over all seats."""
+
+    name: str = "scores"
+
+    def decide(self, part: Evidence) -> Floats:
+        """The option with the highest mean score."""
+        return leaders(mean_scores(part), part.valid)
+
+
+@dataclass(frozen=True)
+class Weighted(_Fixed):
+    """Votes weighted by the log-odds of each member's measured accuracy (Nitzan & Paroush 1982).
+
+    Accuracies are shrunk towards the panel's mean by ``strength`` cases. A member below chance
+    gets no vote, rather than one that counts against what it says.
+    """
+
+    name: str = "weighted"
+    fitted: bool = False
+    accuracy: tuple[float, ...] = ()
+    strength: float = 8.0
+
+    def fit(self, train: Evidence) -> Weighted:
+        """Measure each member's accuracy."""
+        accuracy, _ = member_accuracy(train, self.strength)
+        return Weighted(self.seats, self.name, True, tuple(accuracy.tolist()), self.strength)
+
+    def decide(self, part: Evidence) -> Floats:
+        """The option with most weight."""
+        options = np.maximum(part.valid.sum(axis=1), 2)
+        p = np.clip(np.array(self.accuracy), 1e-3, 1 - 1e-3)
+        weight = np.log((options[:, None] - 1) * p / (1 - p))
+        counts = np.einsum("nmsk,nm->nk", part.votes, np.maximum(weight, 0.0))
+        return np.asarray(votes.plurality(counts, part.valid).credit)
+
+    def describe(self) -> dict[str, Any]:
+        """What it is, with the accuracies that weigh the votes."""
+        return {**super().describe(), "accuracy": [round(p, 4) for p in self.accuracy]}
+
+
+@dataclass(frozen=True)
+class Blocks(_Fixed):
+    """Posterior from blocks of seats that err together: a member's samples are a block.
+
+    Within-member correlation makes the Dirichlet-multinomial block; the mean correlation between
+    members discounts the blocks.
+    """
+
+    name: str = "blocks"
+    fitted: bool = False
+    accuracy: tuple[float, ...] = ()
+    within: tuple[float, ...] = ()
+    between: float = 0.0
+
+    def fit(self, train: Evidence) -> Blocks:
+        """Measure accuracies and correlations."""
+        accuracy, errors = member_accuracy(train, 8.0)
+        within = []
+        for m in range(len(train.members)):
+            rho = within_correlation(errors[:, m])
+            within.append(posteriors.COLD_CORRELATION if rho is None else rho)
+        phi = error_correlation(np.nan_to_num(np.nanmean(_safe(errors), axis=2), nan=1.0))
+        pairs = phi[np.triu_indices(len(phi), 1)]
+        pairs = pairs[np.isfinite(pairs)]
+        between = float(np.clip(pairs.mean(), 0, 1)) if len(pairs) else 0.0
+        clipped = tuple(np.clip(within, 0.0, 0.98).tolist())
+        return Blocks(self.seats, self.name, True, tuple(accuracy.tolist()), clipped, between)
+
+    def decide(self, part: Evidence) -> Floats:
+        """The option with the highest posterior."""
+        return leaders(self.posterior(part), part.valid)
+
+    def posterior(self, part: Evidence) -> Floats:
+        """(n, K) probability of each option."""
+        counts = part.votes.sum(axis=2, dtype=float)
+        floor = 1.0 / np.maximum(part.valid.sum(axis=1).min(), 2)
+        p = np.clip(np.array(self.accuracy), floor + 1e-3, 1 - 1e-3)
+        seen = int((counts.sum(axis=2) > 0).sum(axis=1).max(initial=1))
+        discount = float(posteriors.block_discount(seen, self.between))
+        return np.asarray(
+            posteriors.block_posterior(
+                counts, p, self.within, options=part.valid, discount=discount
+            )
+        )
+
+    def describe(self) -> dict[str, Any]:
+        """What it is, with what was measured."""
+        return {
+            **super().describe(),
+            "accuracy": [round(p, 4) for p in self.accuracy],
+            "rho_within": [round(r, 3) for r in self.within],
+            "rho_between": round(self.between, 3),
+        }
+
+
+@dataclass(frozen=True)
+class Adaptive:
+    """Plurality in waves, stopped by a rule of :mod:`consensus.aggregation.stopping`.
+
+    Seats are asked in the order members in turn, samples in turn.
+    """
+
+    seats: int | None = None
+    rule: stop_replay.Rule = field(default_factory=stop_replay.beta_rule)
+    waves: tuple[int, ...] = (3, 2)
+    name: str = "adaptive"
+    fitted: bool = True
+
+    def fit(self, train: Evidence) -> Adaptive:
+        """Nothing to calibrate."""
+        return self
+
+    def runs(self, evidence: Evidence, *, draws: int, seed: int) -> Iterator[Outcome]:
+        """One outcome a sample order."""
+        counts = seat_counts(self.seats, evidence)
+        order = [(m, s) for s in range(max(counts)) for m in range(len(counts)) if s < counts[m]]
+        # Which sample comes first matters here, even where all of them may be used.
+        several = int(evidence.present.shape[2]) > 1
+        rng = np.random.default_rng(seed)
+        for _ in range(draws if several else 1):
+            yield self._walk(evidence.shuffled(rng) if several else evidence, order)
+
+    def _walk(self, part: Evidence, order: Sequence[tuple[int, int]]) -> Outcome:
+        n, width = part.valid.shape
+        tally = np.zeros((n, width))
+        calls, cost, latency = np.zeros(n), np.zeros(n), np.zeros(n)
+        running = np.arange(n)
+        escalated = np.zeros(n, dtype=bool)
+        start = 0
+        for end in stop_replay.wave_ends(len(order), self.waves).tolist():
+            if start:
+                escalated[running] = True
+            slowest = np.zeros(len(running))
+            for m, s in order[start:end]:
+                tally[running] += part.votes[running, m, s]
+                calls[running] += part.present[running, m, s]
+                cost[running] += part.cost[running, m, s]
+                slowest = np.maximum(slowest, part.latency[running, m, s])
+            latency[running] += slowest
+            start = end
+            if end == len(order):
+                break
+            rest = np.full((len(running), 1), float(len(order) - end))
+            stop = np.asarray(self.rule(tally[running][:, None, :], rest))
+            running = running[~stop]
+            if not running.size:
+                break
+        shares = np.asarray(votes.plurality(tally, part.valid).credit)
+        return Outcome(shares, calls, cost, latency, escalated)
+
+    def describe(self) -> dict[str, Any]:
+        """What it is."""
+        return {"strategy": self.name, "seats": self.seats, "waves": list(self.waves)}
+
+
+@dataclass(frozen=True)
+class Cascade:
+    """All members but the last vote; the last one decides where they do not agree enough.
+
+    ``need`` is the share of the configured first seats that must agree. Where the last member has
+    no readable answer, the first seats' plurality stands.
+    """
+
+    seats: int | None = None
+    need: float = 1.0
+    name: str = "cascade"
+    fitted: bool = True
+
+    def fit(self, train: Evidence) -> Cascade:
+        """Nothing to calibrate."""
+        return self
+
+    def runs(self, evidence: Evidence, *, draws: int, seed: int) -> Iterator[Outcome]:
+        """One outcome a sample order."""
+        last = len(evidence.members) - 1
+        if last < 1:
+            raise DataError("a cascade needs at least two models", where="--panel")
+        first = evidence.only(range(last))
+        total = last + 1 if self.seats is None else self.seats
+        counts = (*seat_counts(max(1, total - 1), first), 1)
+        for part in evidence.draws(draws, counts, seed=seed):
+            taken = front(part, counts)
+            low, high = taken.only(range(last)), taken.only([last])
+            tally = low.votes.sum(axis=(1, 2), dtype=float)
+            base = spent(low)
+            seats = sum(counts[:-1])
+            up = np.asarray(votes.agreement(tally, seats)) < self.need - 1e-9
+            answered = high.votes.sum(axis=(1, 2, 3)) > 0
+            shares = np.asarray(votes.plurality(tally, taken.valid).credit)
+            shares = np.where((up & answered)[:, None], high.votes[:, 0, 0], shares)
+            top = spent(high)
+            yield Outcome(
+                shares,
+                base["calls"] + up * top["calls"],
+                base["cost"] + np.where(up, top["cost"], 0.0),
+                base["latency"] + np.where(up, top["latency"], 0.0),
+                up,
+            )
+
+    def describe(self) -> dict[str, Any]:
+        """What it is."""
+        return {"strategy": self.name, "seats": self.seats, "need": self.need}
+
+
+def member_accuracy(train: Evidence, strength: float) -> tuple[Floats, Floats]:
+    """Each member's accuracy (M,), shrunk to the panel's, and the errors (n, M, S) behind it.
+
+    Failures are no votes, so they say nothing about how good a member's votes are.
+    """
+    credit = np.where(train.votes.sum(axis=3) > 0, train.pass_credit(), np.nan)
+    hits = np.nansum(credit, axis=(0, 2))
+    size = np.isfinite(credit).sum(axis=(0, 2))
+    pooled = (hits.sum() + 1) / (size.sum() + 2)
+    # Samples of one case are not independent cases: count cases, not samples.
+    cases = np.isfinite(credit).any(axis=2).sum(axis=0)
+    rate = np.divide(hits, size, out=np.full(len(hits), pooled), where=size > 0)
+    return (rate * cases + strength * pooled) / (cases + strength), 1 - credit
+
+
+def _safe(errors: Floats) -> Floats:
+    """Errors with a wrong first sample where a case has none at all, so that means exist."""
+    empty = ~np.isfinite(errors).any(axis=2)
+    filled = errors.copy()
+    filled[empty, 0] = 1.0
+    return filled
+
+
+def _needs_calibration(name: str) -> DataError:
+    return DataError(
+        f'"{name}" learns from labelled cases', where="--strategy", fix="add --calibrate half"
+    )
+
+
+FIXED_STRATEGIES: Mapping[str, Callable[[int | None], Strategy]] = {
+    "single": lambda _: Single(),
+    "vote": Vote,
+    "scores": Scores,
+    "weighted": Weighted,
+    "blocks": Blocks,
+    "adaptive": Adaptive,
+    "cascade": Cascade,
+}
+"""Strategies by name; each takes the number of seats. ``stack`` and ``auto`` have further options
+and are made in :mod:`consensus.benchmark.replay`."""
+
+
+def make_strategy(name: str, seats: int | None) -> Strategy:
+    """Make a strategy by its name.
+
+    Raises:
+        DataError: for an unknown name; the message lists those that exist.
+    """
+    try:
+        return FIXED_STRATEGIES[name](seats)
+    except KeyError:
+        known = ", ".join([*FIXED_STRATEGIES, "auto"])
+        raise DataError(
+            f'unknown strategy "{name}"', where="--strategy", fix=f"one of {known}"
+        ) from None
