@@ -30,6 +30,7 @@ __all__ = ["AnthropicClient", "read_usage"]
 
 _PROVIDER = "anthropic"
 _TOOL = "answer"
+_NO_KEY = "needs a key: set ANTHROPIC_API_KEY"
 _MAX_BREAKPOINTS = 4
 _DEFAULT_CACHE_MINIMUM = 1024
 _BYTES_PER_TOKEN = 4
@@ -85,7 +86,6 @@ class AnthropicClient:
         self._concurrency = concurrency
         self._prices = prices
         self._sdk: AsyncAnthropic | None = None
-        self._opening = asyncio.Lock()
 
     async def complete(self, request: Request, *, timeout_s: float) -> Completion:
         """Send one request, once. ``timeout_s`` covers all of it, from connect to the last byte.
@@ -122,59 +122,50 @@ class AnthropicClient:
         if sdk is not None:
             await sdk.close()
 
-    async def _client(self) -> AsyncAnthropic:
-        async with self._opening:
-            if self._sdk is None:
-                # Over a second of imports: the event loop must not stand still for them.
-                await asyncio.to_thread(_import_sdk)
-                self._sdk = self._open()
-            return self._sdk
+    def _client(self) -> AsyncAnthropic:
+        if self._sdk is None:
+            import httpx2
+            from anthropic import AsyncAnthropic
 
-    def _open(self) -> AsyncAnthropic:
-        import httpx2
-        from anthropic import AsyncAnthropic
-
-        return AsyncAnthropic(
-            api_key=self._api_key,
-            base_url=self._base_url,
-            max_retries=0,
-            open_telemetry=False,
-            http_client=aiohttp_client(httpx2, concurrency=self._concurrency),
-        )
+            self._sdk = AsyncAnthropic(
+                api_key=self._api_key,
+                base_url=self._base_url,
+                max_retries=0,
+                open_telemetry=False,
+                http_client=aiohttp_client(httpx2, concurrency=self._concurrency),
+            )
+        return self._sdk
 
     async def _post(
         self, path: str, body: dict[str, Any], model: str, timeout_s: float
     ) -> httpx2.Response:
+        if self._sdk is None:
+            await asyncio.to_thread(_import_sdk)
+        import anthropic
+        import httpx2
+
         error: ProviderError
         try:
-            sdk = self._sdk or await self._client()
-            import anthropic
-            import httpx2
-
-            try:
-                async with asyncio.timeout(timeout_s if math.isfinite(timeout_s) else None):
-                    return await sdk.post(
-                        path,
-                        cast_to=httpx2.Response,
-                        content=json.dumps(body, ensure_ascii=False).encode(),
-                    )
-            except TimeoutError:
-                error = _failed(model, "timeout", f"sent no answer within {timeout_s:.3g} s")
-            except anthropic.APIStatusError as caught:
-                error = _translate_status(caught, model)
-            except anthropic.APITimeoutError:
-                error = _failed(model, "connection", "could not be reached in time")
-            except anthropic.APIConnectionError:
-                error = _failed(model, "connection", "closed or refused the connection")
-            except anthropic.AnthropicError as caught:
-                error = _failed(
-                    model, "auth", f"could not be asked ({type(caught).__name__})", again=False
+            async with asyncio.timeout(timeout_s if math.isfinite(timeout_s) else None):
+                return await self._client().post(
+                    path,
+                    cast_to=httpx2.Response,
+                    content=json.dumps(body, ensure_ascii=False).encode(),
                 )
-        except TypeError as caught:
-            # The SDK's way of saying that it found no credentials at all.
+        except TimeoutError:
+            error = _failed(model, "timeout", f"sent no answer within {timeout_s:.3g} s")
+        except anthropic.APIStatusError as caught:
+            error = _translate_status(caught, model)
+        except anthropic.APITimeoutError:
+            error = _failed(model, "connection", "could not be reached in time")
+        except anthropic.APIConnectionError:
+            error = _failed(model, "connection", "closed or refused the connection")
+        except anthropic.AnthropicError:  # what is left are credentials it cannot use
+            error = _failed(model, "auth", _NO_KEY, again=False)
+        except TypeError as caught:  # the SDK's way of saying that it found no credentials at all
             if "authentication" not in str(caught):
                 raise
-            error = _failed(model, "auth", "needs a key: set ANTHROPIC_API_KEY", again=False)
+            error = _failed(model, "auth", _NO_KEY, again=False)
         # Raised here and not above, so that it carries no context: the SDK's own exceptions hold
         # the request, with its key and the judged text.
         raise error
@@ -373,6 +364,7 @@ def _translate_status(caught: Any, model: str) -> ProviderError:
 
 
 def _import_sdk() -> None:
+    """Over a second of imports: in a thread, for the event loop must not stand still for them."""
     import aiohttp  # noqa: F401
     import anthropic  # noqa: F401
 
