@@ -38,7 +38,7 @@ from consensus.orchestrators.together import both
 from consensus.panel.asking import ask
 from consensus.panel.book import PromptBook, load_prompts
 from consensus.panel.seats import Seat, build_panel
-from consensus.policy.load import load_policy
+from consensus.policy.load import find_prompts, load_policy
 from consensus.policy.route import Hop, Route, route
 from consensus.policy.table import PolicyTable
 from consensus.tasks import KINDS, Task, parse_task
@@ -94,8 +94,8 @@ class Engine:
         ledger: Ledger | str | Path | bool | None = None,
         clients: Mapping[str, ModelClient] | None = None,
     ) -> None:
-        self.table = load_policy(policy)
         self.book = load_prompts(_prompts_folder(policy, prompts))
+        self.table = load_policy(policy, prompts=self.book)
         self.prices = PriceBook(overrides=self.table.price_overrides())
         self._own_ledger = not isinstance(ledger, Ledger)
         self._ledger = _open_ledger(ledger, self.table)
@@ -378,11 +378,7 @@ def _prompts_folder(
     """The project's own prompts: named, beside the policy, or in the current folder."""
     if prompts is not None:
         return Path(prompts)
-    beside = [Path(policy).parent] if isinstance(policy, str | Path) else []
-    for folder in (*beside, Path.cwd()):
-        if any((folder / "prompts" / part).is_dir() for part in ("framings", "templates")):
-            return folder / "prompts"
-    return None
+    return find_prompts(Path(policy) if isinstance(policy, str | Path) else None)
 
 
 def _open_ledger(ledger: Ledger | str | Path | bool | None, table: PolicyTable) -> Ledger | None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer.exceptions import TyperException
 
 from consensus._version import __version__
 from consensus.cli import bench, decide, doctor, init, ledger, models, policy
@@ -66,22 +67,20 @@ def main() -> None:
 
 def run(arguments: list[str]) -> int:
     """Run one command line and say how it ended."""
-    import click
-
     try:
         result = app(args=arguments, standalone_mode=False)
     except ConsensusError as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
-    except click.exceptions.Abort:
+    except (typer.Abort, KeyboardInterrupt):
         sys.stderr.write("interrupted\n")
         return 130
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted\n")
-        return 130
-    except click.ClickException as error:
-        error.show()
-        return 2 if isinstance(error, click.UsageError) else 1
+    except TyperException as error:
+        show = getattr(error, "show", None)
+        if show is None:
+            raise
+        show()
+        return int(getattr(error, "exit_code", 2))
     except BrokenPipeError:
         # Whoever read our output has enough of it; do not complain at exit either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
