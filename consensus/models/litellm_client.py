@@ -400,8 +400,8 @@ def _translate(caught: Exception, model: str) -> ProviderError:
     if headers is None:
         headers = getattr(getattr(caught, "response", None), "headers", None)
     status = getattr(caught, "status_code", None)
-    body = getattr(caught, "body", None)
-    body = body if isinstance(body, dict) else {}
+    bodies = [getattr(link, "body", None) for link in _chain(caught)]
+    body = next((body for body in bodies if isinstance(body, dict)), {})
     if headers and isinstance(status, int):
         return provider_error(
             provider,
