@@ -114,25 +114,30 @@ class Attempts:
         raise await self._failed(hop, ctx, records, record, entry, error)
 
     async def _enter(self, hop: Hop, ctx: CallContext, *, again: bool) -> _Entry:
-        """Budget, breaker, queue; what was taken is given back if one of them refuses."""
+        """Breaker, queue, budget; what was taken is given back if one of them refuses.
+
+        Money is set aside when the place in the queue is granted, not while waiting for it: what
+        waits could otherwise use up a cap that it may never touch.
+        """
         lane = hop.lane
-        reserved = await self._fitting.reserve(hop, ctx.budget, ctx.deadline)
-        leave: Pass | None = None
+        await self._fitting.check_budget(hop, ctx.budget, ctx.deadline)
+        leave = lane.breaker.admit()
+        permit: Permit | None = None
         try:
-            leave = lane.breaker.admit()
             permit = await lane.limits.admit(
                 hop.bound // QUEUE_BYTES_PER_TOKEN + hop.output,
                 within_s=ctx.deadline.left(),
                 again=again,
             )
+            reserved = await self._fitting.reserve(hop, ctx.budget, ctx.deadline)
             left = ctx.deadline.left()
             if left <= 0:
-                permit.unused()
+                ctx.budget.settle(reserved, 0)
                 raise DeadlineError(f"{hop.request.model}: the deadline passed in the queue")
         except BaseException:
-            ctx.budget.settle(reserved, 0)
-            if leave is not None:
-                lane.breaker.abandon(leave)
+            lane.breaker.abandon(leave)
+            if permit is not None:
+                permit.unused()
             raise
         return _Entry(reserved, leave, permit, min(left, lane.timeout_s))
 

@@ -65,21 +65,34 @@ class Fitting:
                 + ("" if window.known else " (assumed: nobody declared it)")
             )
 
+    async def check_budget(self, hop: Hop, budget: Budget, deadline: Deadline) -> None:
+        """Refuse at once what the money that is not spent cannot pay for, whoever gives back what.
+
+        Raises:
+            BudgetError: not even the counted worst case is left.
+        """
+        if budget.cap is not None and budget.spent + self._worst(hop) > budget.cap:
+            budget.settle(await self.reserve(hop, budget, deadline), 0)
+
     async def reserve(self, hop: Hop, budget: Budget, deadline: Deadline) -> int:
         """Set the worst case of one attempt aside; return it, in pico-dollars.
 
         Raises:
             BudgetError: not even the counted worst case is left.
         """
-        worst = hop.lane.worst_pico(hop.price, hop.bound, hop.output)
+        worst = self._worst(hop)
         try:
             budget.reserve(worst)
         except BudgetError:
             if hop.counted or await self._count(hop, deadline) is None:
                 raise
-            worst = hop.lane.worst_pico(hop.price, hop.bound, hop.output)
+            worst = self._worst(hop)
             budget.reserve(worst)
         return worst
+
+    @staticmethod
+    def _worst(hop: Hop) -> int:
+        return hop.lane.worst_pico(hop.price, hop.bound, hop.output)
 
     async def _count(self, hop: Hop, deadline: Deadline) -> int | None:
         """Tokens by the model's own tokenizer; None where they cannot be counted."""

@@ -448,6 +448,32 @@ async def test_a_failed_attempt_gives_its_reservation_back() -> None:
     assert (budget.spent, budget.reserved) == (0, 0)
 
 
+async def test_calls_that_wait_hold_no_money() -> None:
+    client = ScriptedClient(replies("yes"), latency_s=0.001)
+    room = Room(client, settings=ProviderSettings(concurrency=1))
+    budget = Budget(20 * COST_A + 1000 * 1_000_000)  # all twenty, and little more
+    await asyncio.gather(*(room.call(request(sample=i), budget=budget) for i in range(20)))
+    assert budget.spent == 20 * COST_A
+
+
+async def test_a_call_without_money_does_not_wait_for_a_place() -> None:
+    limits = {"acme": ProviderLimits(concurrency=1)}
+    await limits["acme"].admit()
+    room = Room(replies("yes"), limits=limits)
+    with pytest.raises(BudgetError):
+        await asyncio.wait_for(room.call(budget=Budget(5)), timeout=1)
+
+
+async def test_a_place_that_cannot_be_paid_for_is_given_back() -> None:
+    limits = {"acme": ProviderLimits(requests_per_minute=1)}
+    room, budget = Room(replies("yes"), limits=limits), Budget(10**9)
+    budget.reserve(10**9 - 1)
+    with pytest.raises(BudgetError):
+        await room.call(budget=budget)
+    await asyncio.wait_for(room.call(), timeout=1)
+    assert limits["acme"].active == 0
+
+
 @given(
     cap=st.integers(0, 6),
     outcomes=st.lists(st.sampled_from(["yes", "fail", "cancel", "twice"]), max_size=20),

@@ -310,6 +310,36 @@ def test_a_line_torn_by_a_kill_is_skipped_and_the_tape_goes_on(tmp_path: Path, c
         assert tape.recall(KEY) == tape.recall(other) == tape.recall(third) == PAID
 
 
+WRITER = """
+import sys
+from tests.models.test_tape import *
+tape = Tape(sys.argv[1])
+big = replace(PAID, completion=replace(COMPLETION, text="x" * 200_000))
+for number in range(1_000_000):
+    key = f"{number:064x}"
+    tape.keep(key, big)
+    print(key, flush=True)
+"""
+
+
+def test_a_process_killed_while_it_records_loses_nothing_acknowledged(tmp_path: Path) -> None:
+    path = tmp_path / "t"
+    with subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(path)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={"PYTHONPATH": str(Path(__file__).parents[2])},
+    ) as process:
+        assert process.stdout is not None
+        acknowledged = [process.stdout.readline().strip() for _ in range(25)]
+        process.kill()
+        acknowledged += process.stdout.read().split()
+    with Tape(path, "replay") as tape:
+        assert len(acknowledged) >= 25
+        assert all(tape.lookup(key) is not None for key in acknowledged if len(key) == 64)
+        assert tape.skipped <= 1
+
+
 def test_a_line_over_the_bound_is_neither_written_nor_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
