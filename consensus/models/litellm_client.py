@@ -402,6 +402,7 @@ def _translate(caught: Exception, model: str) -> ProviderError:
     status = getattr(caught, "status_code", None)
     bodies = [getattr(link, "body", None) for link in _chain(caught)]
     body = next((body for body in bodies if isinstance(body, dict)), {})
+    body = body["error"] if isinstance(body.get("error"), dict) else body
     if headers and isinstance(status, int):
         return provider_error(
             provider,
