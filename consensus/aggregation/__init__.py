@@ -18,7 +18,8 @@ Conventions, the same in every module:
 numpy is imported with this package, scipy only inside the functions that need it, never on the path
 of a single decision. What one live decision needs is re-exported here; the rest is in its module:
 ``calibration``, ``confidence``, ``conformal``, ``dawid_skene``, ``features``, ``independence``,
-``kemeny``, ``learned``, ``paired``, ``rankings``, ``score_ballots``, ``scores``, ``stop_replay``.
+``judges``, ``kemeny``, ``learned``, ``paired``, ``rankings``, ``score_ballots``, ``scores``,
+``stop_replay``.
 """
 
 from consensus.aggregation._numerics import TIE_TOLERANCE, ConvergenceError, FitError
