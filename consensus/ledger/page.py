@@ -172,7 +172,7 @@ def _calls(calls: Sequence[CallRecord]) -> Table:
         add_row(
             table,
             call.call_id,
-            str(call.seat),
+            "–" if call.purpose == "frontier" else str(call.seat),
             call.purpose,
             str(call.attempt),
             call.requested_model,

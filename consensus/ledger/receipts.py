@@ -61,6 +61,7 @@ class ReceiptHop(_Frozen):
     seats: int = Field(ge=1)
     ballots: tuple[Ballot, ...] = ()
     failures: tuple[Failure, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 class RanStrategy(Protocol):
@@ -97,6 +98,11 @@ class RanHop(Protocol):
     @property
     def failures(self) -> tuple[Failure, ...]:
         """What did not."""
+        ...
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is worth telling of how it was run."""
         ...
 
 
@@ -306,6 +312,7 @@ def _as_run(hop: RanHop) -> ReceiptHop:
         seats=hop.spec.seats,
         ballots=hop.ballots,
         failures=hop.failures,
+        notes=hop.notes,
     )
 
 

@@ -94,7 +94,15 @@ class Ledger:
 
     def open(self) -> Self:
         """Open the file now rather than at the first record."""
-        self._work(lambda _: None)
+        self._work(_nothing)
+        return self
+
+    def start(self) -> Self:
+        """Begin to open the file, in the writer's thread, and return at once.
+
+        The first record then need not wait for it. If it cannot be opened, that record says so.
+        """
+        self._running().put(Entry("work", _nothing))
         return self
 
     def close(self) -> None:
@@ -373,6 +381,10 @@ class Ledger:
             self._writer = Writer(self._database, group_s=self._group_s, keep_text=self.store_text)
             weakref.finalize(self, self._writer.stop)
         return self._writer
+
+
+def _nothing(_: Connection) -> None:
+    """Work that only needs the file to be open."""
 
 
 class NullLedger:

@@ -286,3 +286,17 @@ async def test_the_null_ledger_keeps_nothing() -> None:
 def test_making_a_ledger_touches_no_file(path: Path) -> None:
     Ledger(path)
     assert not path.parent.exists()
+
+
+async def test_starting_opens_the_file_in_the_background(path: Path) -> None:
+    ledger = Ledger(path).start()
+    await ledger.record(call())
+    assert ledger.stats.commits >= 1
+    await ledger.aclose()
+
+
+async def test_what_starting_could_not_open_the_first_record_says(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path).start()
+    with pytest.raises(LedgerError, match="cannot be opened"):
+        await ledger.record(call())
+    await ledger.aclose()
