@@ -1,10 +1,11 @@
 """A circuit breaker for each (provider, model): what keeps failing is left alone for a while.
 
-Closed, calls pass. It opens after so many failures in a row, or when too large a share of the
-latest calls failed; while it is open every call is refused at once, so fallbacks are reached in
-microseconds instead of after a row of timeouts. After the cool-down one call at a time is let
-through as a probe: its success closes the breaker, its failure opens it again for another
-cool-down.
+Closed, calls pass. It opens when there were so many failures in a row, or too large a share of the
+latest calls failed, and that has lasted: a fan-out has a hundred calls in flight, so a hiccup of a
+second is a hundred failures, which their retries mend better than a cool-down would. While it is
+open every call is refused at once, so fallbacks are reached in microseconds instead of after a row
+of timeouts. After the cool-down one call at a time is let through as a probe: its success closes
+the breaker, its failure opens it again for another cool-down.
 
 Only the server's failures count. A refused key, a bad request or a rate limit says nothing about
 the model's health, and neither opens a breaker nor closes it.
@@ -36,24 +37,28 @@ class BreakerSettings:
     """When a breaker opens, and for how long.
 
     Attributes:
-        consecutive: failures in a row that open it.
-        ratio: share of failures among the latest ``window`` calls that opens it …
+        consecutive: failures in a row that are too many …
+        ratio: … or this share of failures among the latest ``window`` calls …
         window: … once so many calls have been seen.
+        lasting_s: seconds for which it must have been too many before it opens.
         cooldown_s: seconds before a probe is let through.
     """
 
     consecutive: int = 5
     ratio: float = 0.5
     window: int = 20
-    cooldown_s: float = 30.0
+    lasting_s: float = 2.0
+    cooldown_s: float = 10.0
 
     def __post_init__(self) -> None:
         if self.consecutive < 1 or self.window < 1:
             raise PolicyError("a breaker's consecutive and window must be at least 1")
         if not 0 < self.ratio <= 1:
             raise PolicyError(f"a breaker's ratio must be over 0 and at most 1, not {self.ratio}")
-        if not (math.isfinite(self.cooldown_s) and self.cooldown_s >= 0):
-            raise PolicyError(f"cooldown_s must be a number of seconds, not {self.cooldown_s}")
+        for name in ("cooldown_s", "lasting_s"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value >= 0):
+                raise PolicyError(f"{name} must be a number of seconds, not {value}")
 
 
 Pass = int
@@ -76,6 +81,7 @@ class Breaker:
         "_period",
         "_probing",
         "_state",
+        "_too_many_since",
         "model",
         "settings",
     )
@@ -96,6 +102,7 @@ class Breaker:
         self._latest: deque[bool] = deque(maxlen=self.settings.window)
         self._opened_at = 0.0
         self._probing = False
+        self._too_many_since: float | None = None
 
     @property
     def state(self) -> BreakerState:
@@ -131,6 +138,8 @@ class Breaker:
             return
         self._failures = 0
         self._latest.append(True)
+        if self._too_many_since is not None and not self._too_many():
+            self._too_many_since = None
 
     def failure(self, leave: Pass, failure: FailureClass) -> None:
         """The call failed; a class that is not the server's fault counts for nothing."""
@@ -143,19 +152,25 @@ class Breaker:
             self._open()
             return
         self._failures += 1
-        latest = self._latest
-        latest.append(False)
-        settings = self.settings
-        if self._failures >= settings.consecutive or (
-            len(latest) == settings.window
-            and latest.count(False) >= settings.ratio * settings.window
-        ):
-            self._open()
+        self._latest.append(False)
+        if self._too_many():
+            now = self._clock()
+            if self._too_many_since is None:
+                self._too_many_since = now
+            if now - self._too_many_since >= self.settings.lasting_s:
+                self._open()
 
     def abandon(self, leave: Pass) -> None:
         """The call ended without saying anything about the model (cancelled, refused, unsent)."""
         if leave == self._period:
             self._probing = False
+
+    def _too_many(self) -> bool:
+        latest, settings = self._latest, self.settings
+        return self._failures >= settings.consecutive or (
+            len(latest) == settings.window
+            and latest.count(False) >= settings.ratio * settings.window
+        )
 
     def _left(self) -> float:
         return self._opened_at + self.settings.cooldown_s - self._clock()
@@ -169,6 +184,7 @@ class Breaker:
         self._period += 1
         self._failures = 0
         self._latest.clear()
+        self._too_many_since = None
         self._probing = False
 
     def _refusal(self, left: float | None, until: str) -> ProviderError:

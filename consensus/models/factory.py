@@ -53,7 +53,7 @@ class ProviderSettings:
     concurrency: int | None = None
     timeout_s: float | None = None
     max_attempts: int | None = None
-    cooldown_s: float = 30.0
+    cooldown_s: float = 10.0
     window_s: float = 60.0
 
     def __post_init__(self) -> None:

@@ -114,25 +114,40 @@ class Gateway:
                 return found
         ctx.deadline.check()
         try:
-            return await self._ask(request, key, len(canonical), ctx, records)
+            return await self._ask(
+                request, key, len(canonical), ctx, records, last=not ctx.fallbacks
+            )
         except (ProviderError, GuardError) as error:
             if not ctx.fallbacks:
                 raise
             first = error
-        for model in ctx.fallbacks:
+        for index, model in enumerate(ctx.fallbacks, start=1):
             other = replace(request, model=model)
             canonical = canonical_request(other)
             key = sha256(canonical).hexdigest()
             try:
-                return await self._ask(other, key, len(canonical), ctx, records)
+                return await self._ask(
+                    other, key, len(canonical), ctx, records, last=index == len(ctx.fallbacks)
+                )
             except (ProviderError, GuardError) as error:
                 first.add_note(f"fallback {model}: {error.failure}")
         raise first
 
     async def _ask(
-        self, request: Request, key: str, size: int, ctx: CallContext, records: list[CallRecord]
+        self,
+        request: Request,
+        key: str,
+        size: int,
+        ctx: CallContext,
+        records: list[CallRecord],
+        *,
+        last: bool,
     ) -> Completion:
-        """Ask one model, as often as its policy allows."""
+        """Ask one model, as often as its policy allows.
+
+        An open breaker sends a call on to its fallback; the ``last`` model's is waited for, as
+        often as an attempt could be, because nobody else can answer.
+        """
         lane = self._lanes[request.model]
         hop = Hop(request, key, size, lane, self.prices.price(request.model))
         await self._fitting.guard(hop, ctx.context_guard, ctx.deadline)
@@ -144,7 +159,7 @@ class Gateway:
                 wish = error.retry_after_s
                 if wish and error.failure in _PAUSING:
                     lane.limits.pause(min(wish, lane.retry.max_wait_s))
-                wait = lane.retry.delay(error, attempt, left_s=ctx.deadline.left())
+                wait = lane.retry.delay(error, attempt, left_s=ctx.deadline.left(), patient=last)
                 if wait is None:
                     raise
             await retrying.sleep(wait)

@@ -50,7 +50,12 @@ class RetryPolicy:
                 raise PolicyError(f"{name} must be a number of seconds, not {value}")
 
     def delay(
-        self, error: ProviderError, attempt: int, *, left_s: float = math.inf
+        self,
+        error: ProviderError,
+        attempt: int,
+        *,
+        left_s: float = math.inf,
+        patient: bool = False,
     ) -> float | None:
         """Seconds to wait after ``attempt`` (from 1) failed; None if there shall be no other.
 
@@ -58,10 +63,12 @@ class RetryPolicy:
             error: what went wrong; only a retryable one is repeated.
             attempt: how many attempts at this model have been made.
             left_s: seconds until the deadline.
+            patient: wait for an open breaker too: nobody else can answer.
         """
-        if not error.retryable or attempt >= self.max_attempts:
+        refused = patient and error.failure == "breaker_open"
+        if not (error.retryable or refused) or attempt >= self.max_attempts:
             return None
-        wait = self.rng.uniform(0.0, min(self.cap_s, self.base_s * 2.0 ** (attempt - 1)))
+        wait = self.rng.uniform(0.0, min(self.cap_s, self.base_s * 2.0 ** min(attempt - 1, 60)))
         wish = error.retry_after_s
         if wish is not None and wish > 0:
             if not wish <= self.max_wait_s:

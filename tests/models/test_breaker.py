@@ -20,7 +20,7 @@ class Clock:
 
 
 def breaker(clock: Clock | None = None, **changes: float) -> Breaker:
-    settings = BreakerSettings(**{"consecutive": 3, "cooldown_s": 30, **changes})  # type: ignore[arg-type]
+    settings = BreakerSettings(**{"consecutive": 3, "cooldown_s": 30, "lasting_s": 0, **changes})  # type: ignore[arg-type]
     return Breaker("acme/x", settings, clock=clock or Clock())
 
 
@@ -56,6 +56,29 @@ def test_it_opens_when_half_of_the_latest_calls_failed() -> None:
         assert state(tested) == "closed"
         fail(tested, 1)
     assert state(tested) == "open"
+
+
+def test_a_hiccup_does_not_open_it_however_many_calls_it_fails() -> None:
+    clock = Clock()
+    tested = breaker(clock, lasting_s=2)
+    fail(tested, 100)
+    clock.now += 1.9
+    fail(tested, 100)
+    assert state(tested) == "closed"
+    clock.now += 0.1
+    fail(tested, 1)
+    assert state(tested) == "open"
+
+
+def test_a_recovery_in_between_starts_the_count_of_seconds_anew() -> None:
+    clock = Clock()
+    tested = breaker(clock, lasting_s=2, window=4)
+    fail(tested, 3)
+    for _ in range(4):
+        tested.success(tested.admit())
+    clock.now += 5
+    fail(tested, 3)
+    assert state(tested) == "closed"
 
 
 def test_few_calls_are_no_ratio() -> None:
@@ -184,7 +207,15 @@ def test_it_never_stays_shut_for_good(steps: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"consecutive": 0}, {"ratio": 0}, {"ratio": 1.1}, {"window": 0}, {"cooldown_s": -1}]
+    "wrong",
+    [
+        {"consecutive": 0},
+        {"ratio": 0},
+        {"ratio": 1.1},
+        {"window": 0},
+        {"cooldown_s": -1},
+        {"lasting_s": -1},
+    ],
 )
 def test_senseless_settings_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(PolicyError):

@@ -329,7 +329,7 @@ async def test_a_client_that_hangs_is_cut_off_by_the_deadline() -> None:
 
 
 async def test_a_short_deadline_does_not_speak_against_a_model() -> None:
-    room = Room(Hanging(), breaker=BreakerSettings(consecutive=1))
+    room = Room(Hanging(), breaker=BreakerSettings(consecutive=1, lasting_s=0))
     with pytest.raises(DeadlineError):
         await room.call(deadline=Deadline(0.02))
     assert room.gateway.breaker_states() == {A: "closed"}
@@ -683,7 +683,7 @@ async def test_a_model_that_keeps_failing_is_left_alone_and_its_fallback_asked()
     room = Room(
         by_model(a=error(), b="from b"),
         retry=RetryPolicy(max_attempts=1),
-        breaker=BreakerSettings(consecutive=2),
+        breaker=BreakerSettings(consecutive=2, lasting_s=0),
     )
     for _ in range(2):
         await room.call(fallbacks=(B,))
@@ -693,7 +693,11 @@ async def test_a_model_that_keeps_failing_is_left_alone_and_its_fallback_asked()
 
 
 async def test_an_open_breaker_is_an_error_of_its_own_class() -> None:
-    room = Room(replies(error()), breaker=BreakerSettings(consecutive=1))
+    room = Room(
+        replies(error()),
+        settings=ProviderSettings(max_attempts=1),
+        breaker=BreakerSettings(consecutive=1, lasting_s=0),
+    )
     budget = Budget(10**12)
     with pytest.raises(ProviderError):
         await room.call()
@@ -704,11 +708,34 @@ async def test_an_open_breaker_is_an_error_of_its_own_class() -> None:
     assert budget.reserved == 0
 
 
+async def test_a_call_that_nobody_else_can_answer_waits_for_the_breaker(
+    waits: list[float],
+) -> None:
+    room = Room(
+        replies(error(), "yes"),
+        settings=ProviderSettings(cooldown_s=0.05),
+        breaker=BreakerSettings(consecutive=1, lasting_s=0),
+        retry=RetryPolicy(max_attempts=10**6, base_s=0),
+    )
+    completion, records = await room.call()
+    assert completion.text == "yes"
+    assert [r.failure for r in records] == ["overloaded", None]
+    assert 0.04 < waits[1] <= 0.05
+
+
+async def test_an_open_breaker_ends_a_call_that_has_no_time_for_the_cool_down() -> None:
+    room = Room(replies(error()), breaker=BreakerSettings(consecutive=1, lasting_s=0))
+    with pytest.raises(ProviderError) as caught:
+        await room.call(deadline=Deadline(5))
+    assert caught.value.failure == "breaker_open"
+    assert [r.failure for r in caught.value.calls] == ["overloaded"]
+
+
 async def test_the_cool_down_is_the_providers_setting() -> None:
     room = Room(
         replies(error(), "yes"),
         settings=ProviderSettings(cooldown_s=0.02, max_attempts=1),
-        breaker=BreakerSettings(consecutive=1),
+        breaker=BreakerSettings(consecutive=1, lasting_s=0),
     )
     with pytest.raises(ProviderError):
         await room.call()
@@ -726,7 +753,7 @@ async def test_a_probe_that_is_cancelled_makes_room_for_another() -> None:
     room = Room(
         behave,
         settings=ProviderSettings(cooldown_s=0, max_attempts=1),
-        breaker=BreakerSettings(consecutive=1),
+        breaker=BreakerSettings(consecutive=1, lasting_s=0),
     )
     with pytest.raises(ProviderError):
         await room.call()
@@ -743,7 +770,7 @@ async def test_a_probe_that_never_left_the_queue_makes_room_for_another() -> Non
     room = Room(
         replies(error(), "yes"),
         settings=ProviderSettings(cooldown_s=0, max_attempts=1),
-        breaker=BreakerSettings(consecutive=1),
+        breaker=BreakerSettings(consecutive=1, lasting_s=0),
         limits=limits,
     )
     with pytest.raises(ProviderError):
