@@ -25,6 +25,8 @@ def aiohttp_client(module: ModuleType, *, concurrency: int) -> Any:
     event loop of its first request.
     """
     import aiohttp
+    from aiohttp.helpers import get_env_proxy_for_url
+    from yarl import URL
 
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S)
 
@@ -32,6 +34,22 @@ def aiohttp_client(module: ModuleType, *, concurrency: int) -> Any:
         """Sends a request through aiohttp and reads the whole answer."""
 
         session: aiohttp.ClientSession | None = None
+
+        def __init__(self) -> None:
+            self.proxies: dict[str, dict[str, Any]] = {}
+
+        def proxy(self, host: str, url: URL) -> dict[str, Any]:
+            # Left to aiohttp (trust_env), the environment is read anew for every request, in two
+            # hops to another thread that cost more than the request itself.
+            known = self.proxies.get(host)
+            if known is None:
+                try:
+                    proxy, auth = get_env_proxy_for_url(url)
+                    known = {"proxy": proxy, "proxy_auth": auth}
+                except LookupError:
+                    known = {}
+                self.proxies[host] = known
+            return known
 
         async def handle_async_request(self, request: Any) -> Any:
             if self.session is None:
@@ -43,16 +61,17 @@ def aiohttp_client(module: ModuleType, *, concurrency: int) -> Any:
                     ),
                     cookie_jar=aiohttp.DummyCookieJar(),
                     auto_decompress=False,
-                    trust_env=True,
                 )
+            url = URL(str(request.url), encoded=True)
             try:
                 async with self.session.request(
                     request.method,
-                    str(request.url),
+                    url,
                     headers=request.headers.multi_items(),
                     data=request.content or None,
                     timeout=timeout,
                     allow_redirects=False,
+                    **self.proxy(request.url.host, url),
                 ) as response:
                     body = await response.read()
             except aiohttp.ServerTimeoutError as error:

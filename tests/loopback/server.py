@@ -251,7 +251,7 @@ class LoopbackProvider:
             if asked.stream:
                 return await self._stream(request, asked, entry, data, headers, cut=reply.cut)
             body = json.dumps(data)
-        raw = body.encode()
+        raw = body.encode("latin-1" if reply.headers.get("content-encoding") else "utf-8")
         response = web.StreamResponse(status=reply.status, headers=headers)
         response.content_type = reply.content_type
         response.content_length = len(raw)
