@@ -281,6 +281,8 @@ def test_durability_is_what_sqlite_is_told(path: Path, durability: str, level: i
     with database.engine().connect() as connection:
         assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == level
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+        assert connection.exec_driver_sql("PRAGMA trusted_schema").scalar() == 0
+        assert connection.exec_driver_sql("PRAGMA secure_delete").scalar() == 1
     database.dispose()
 
 
