@@ -315,30 +315,39 @@ def choose_l2(
 def _newton(
     x: FloatArray, y: FloatArray, live: BoolArray, weights: FloatArray, start: FloatArray, l2: float
 ) -> tuple[FloatArray, float]:
+    # Only rows of options that exist, in order of case: sums over a case are runs of rows.
+    rows, target = x[live], y[live]
+    number = live.sum(axis=1)
+    starts = np.cumsum(number) - number
+    row_weights = np.repeat(weights, number)
+
     def penalised(w: FloatArray) -> tuple[float, FloatArray]:
-        logs = log_softmax(x @ w, live)
-        fit = -float((weights * (y * np.where(live, logs, 0.0)).sum(axis=1)).sum())
+        scores = rows @ w
+        scores -= np.repeat(np.maximum.reduceat(scores, starts), number)
+        mass = np.exp(scores)
+        total = np.add.reduceat(mass, starts)
+        logs = scores - np.repeat(np.log(total), number)
+        fit = -float((row_weights * target) @ logs)
         return fit + 0.5 * l2 * float(((w - start) ** 2).sum()), np.exp(logs)
 
     w = start.copy()
     value, p = penalised(w)
     for _ in range(_NEWTON_STEPS):
-        slope = np.einsum("n,nk,nkf->f", weights, p - y, x, optimize=True) + l2 * (w - start)
-        middle = np.einsum("nk,nkf->nf", p, x, optimize=True)
-        curve = np.einsum("nk,nkf,nkg->fg", weights[:, None] * p, x, x, optimize=True)
-        curve -= np.einsum("n,nf,ng->fg", weights, middle, middle, optimize=True)
+        slope = rows.T @ (row_weights * (p - target)) + l2 * (w - start)
+        pulled = rows * p[:, None]
+        middle = np.add.reduceat(pulled, starts, axis=0)
+        curve = rows.T @ (pulled * row_weights[:, None]) - middle.T @ (middle * weights[:, None])
         curve[np.diag_indices_from(curve)] += l2
         step = np.linalg.solve(curve, slope)
         decrement = float(slope @ step)
         if decrement <= 1e-12 * max(1.0, abs(value)):
-            logs = log_softmax(x @ w, live)
-            fit = float((weights * (y * np.where(live, logs, 0.0)).sum(axis=1)).sum())
-            return w, -fit / float(weights.sum())
+            fit = value - 0.5 * l2 * float(((w - start) ** 2).sum())
+            return w, fit / float(weights.sum())
         size = 1.0
         while True:
             trial = w - size * step
             new, new_p = penalised(trial)
-            if new <= value - 0.25 * size * decrement:
+            if new <= value - 0.25 * size * decrement + 1e-13 * abs(value):
                 w, value, p = trial, new, new_p
                 break
             size /= 2.0
