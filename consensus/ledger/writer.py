@@ -28,7 +28,7 @@ from consensus.ledger.rows import CALL_COLUMNS, DECISION_COLUMNS, call_row, deci
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-__all__ = ["Entry", "Writer", "WriterStats"]
+__all__ = ["Entry", "Gathering", "Writer", "WriterStats"]
 
 T = TypeVar("T")
 
@@ -104,7 +104,7 @@ class Entry:
 _STOP = object()
 
 
-class _Gathering:
+class Gathering:
     """When to wait for more entries before a commit.
 
     A commit begins ``group_s`` after the last one at the earliest. But a caller that writes one
@@ -188,7 +188,7 @@ class Writer:
     # -- the thread --------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        gathering = _Gathering(self._group_s)
+        gathering = Gathering(self._group_s)
         stopping = False
         while not stopping:
             first = self._queue.get()
