@@ -104,6 +104,7 @@ def conclude_receipt(receipt: Receipt) -> Decision:
                 spec=StrategySpec.model_validate(hop.strategy),
                 ballots=hop.ballots,
                 failures=hop.failures,
+                notes=hop.notes,
             )
             for hop in receipt.hops
         ],

@@ -108,6 +108,8 @@ class Ballot(_FromSeat):
     ``distribution`` is over the task's options and sums to one; it is set only where a provider
     gave token probabilities (or scores per option). ``confidence`` is the probability the seat
     gave its own answer, with its provenance; stated confidence counts only once calibrated.
+    ``earlier`` are the seat's answers in a debate's rounds before this one. ``role`` tells a
+    candidate of best-of-n from the vote of a judge among candidates.
     """
 
     answer: Answer
@@ -115,6 +117,8 @@ class Ballot(_FromSeat):
     confidence_source: ConfidenceSource | None = None
     distribution: dict[str, float] | None = None
     rationale: str = ""
+    earlier: tuple[Answer, ...] = ()
+    role: Literal["ballot", "candidate", "judge"] = "ballot"
 
 
 class Failure(_FromSeat):

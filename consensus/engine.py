@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from consensus.assembly import assemble, conclude_hops, frontier_of
-from consensus.ballots import PICO, Ballot, Failure
+from consensus.ballots import PICO, Answer, Ballot, Failure
 from consensus.decisions import Decision, Frontier
 from consensus.errors import DeclarationError
 from consensus.ledger.jobs import CallScope, PaidCalls
@@ -33,15 +33,18 @@ from consensus.models.gateway import CallContext, Gateway
 from consensus.models.ids import new_id
 from consensus.models.prices import PriceBook
 from consensus.models.protocol import Budget, Deadline, ModelClient
-from consensus.orchestrators import ORCHESTRATORS, HopRecord
+from consensus.oracles.verdicts import Oracle
+from consensus.orchestrators.registry import ORCHESTRATORS
+from consensus.orchestrators.spec import HopRecord
 from consensus.orchestrators.together import both
 from consensus.panel.asking import ask
 from consensus.panel.book import PromptBook, load_prompts
+from consensus.panel.exchange import candidates_task, debate_request
 from consensus.panel.seats import Seat, build_panel
 from consensus.policy.load import find_prompts, load_policy
 from consensus.policy.route import Hop, Route, route
 from consensus.policy.table import PolicyTable
-from consensus.tasks import KINDS, Task, parse_task
+from consensus.tasks import KINDS, Generate, Task, parse_task
 
 __all__ = ["Engine", "in_order", "refused"]
 
@@ -64,9 +67,40 @@ class _PanelSession:
     book: PromptBook
     gateway: Gateway
     context: CallContext
+    oracle: Oracle | None = None
 
     async def ask(self, seat: Seat) -> Ballot | Failure:
         return await ask(self.task, seat, self.gateway, self.context, self.book)
+
+    async def ask_again(
+        self, seat: Seat, own: Ballot, others: Sequence[Ballot], turn: int
+    ) -> Ballot | Failure:
+        request = debate_request(self.task, seat, self.book, own=own, others=others, turn=turn)
+        context = replace(self.context, purpose="debate")
+        return await ask(self.task, seat, self.gateway, context, self.book, request=request)
+
+    async def choose(
+        self, seat: Seat, candidates: Sequence[Answer], number: int
+    ) -> tuple[int, Ballot] | Failure:
+        assert isinstance(self.task, Generate)  # noqa: S101 - only its answers are candidates
+        question = candidates_task(self.task, candidates, self.book)
+        judge = build_panel(
+            question,
+            models=(seat.model,),
+            seats=1,
+            framings=("plain",),
+            book=self.book,
+            ballot="structured",
+            temperature=seat.temperature,
+            first_seat=number,
+        )[0]
+        said = await ask(question, judge, self.gateway, self.context, self.book)
+        if isinstance(said, Failure):
+            return said
+        return question.options.index(str(said.answer)), said
+
+    def acceptable(self, answer: Answer) -> bool | None:
+        return None if self.oracle is None else self.oracle.judge(answer).passed
 
 
 class Engine:
@@ -230,7 +264,13 @@ class Engine:
         own = replace(context, context_guard=spec.context_guard, fallbacks=spec.fallbacks)
         session = _PanelSession(task, panel, self.book, self._start(), own)
         poll = await ORCHESTRATORS[spec.orchestrator](task, spec, session)
-        return HopRecord(name=hop.name, spec=spec, ballots=poll.ballots, failures=poll.failures)
+        return HopRecord(
+            name=hop.name,
+            spec=spec,
+            ballots=poll.ballots,
+            failures=poll.failures,
+            notes=poll.notes,
+        )
 
     async def _ask_frontier(self, task: Task, context: CallContext, model: str) -> Ballot | Failure:
         """One plain call of the frontier model, as a team without an engine would make it."""

@@ -97,7 +97,14 @@ class DeclarationError(ConsensusError):
     def __init__(self, message: str, *, where: str | None = None, fix: str | None = None) -> None:
         self.message, self.where, self.fix = message, where, fix
         text = f"{where}: {message}" if where else message
-        super().__init__(f"{text} ({fix})" if fix else text)
+        super().__init__(_one_line(f"{text} ({fix})" if fix else text))
+
+
+def _one_line(text: str) -> str:
+    """A message that no file's content can break into lines or paint a terminal with."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 class TaskError(DeclarationError):

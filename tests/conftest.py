@@ -5,7 +5,6 @@ from __future__ import annotations
 import ipaddress
 import os
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +61,10 @@ def _absent(part: str) -> str | None:
         from importlib.util import find_spec
 
         return None if find_spec("xllamacpp") else "xllamacpp is not installed"
+    if part == "browser":
+        from shutil import which
+
+        return None if which("chromium") else "chromium is not installed"
     return f"unknown part {part!r}"
 
 
@@ -76,7 +79,18 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             pytest.skip(why)
 
 
-@pytest.fixture
-def no_backoff(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Retries do not wait."""
-    yield
+@pytest.fixture(autouse=True)
+def _no_backoff(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Retries do not wait, except where waiting is what is tested."""
+    if request.node.get_closest_marker("waits") is not None:
+        return
+    import asyncio
+
+    from consensus.models import retry
+
+    sleep = asyncio.sleep
+
+    async def at_once(seconds: float) -> None:
+        await sleep(0)
+
+    monkeypatch.setattr(retry, "sleep", at_once)

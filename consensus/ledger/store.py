@@ -55,6 +55,9 @@ class Ledger:
         LedgerError: always one line with the path and what to do.
     """
 
+    survives_cancellation = True
+    """``record`` waits for its commit even when it is cancelled: nobody need shield it."""
+
     def __init__(
         self,
         target: str | Path,
@@ -393,6 +396,7 @@ class NullLedger:
     path: Path | None = None
     where = "no ledger"
     store_text = False
+    survives_cancellation = True
 
     async def record(self, call: CallRecord) -> None:
         """Let it go."""

@@ -21,10 +21,10 @@ from consensus.orchestrators.evidence import (
     median_score,
     option_posterior,
 )
-from consensus.orchestrators.spec import HopRecord, StrategySpec
+from consensus.orchestrators.spec import Acceptance, HopRecord, StrategySpec
 from consensus.tasks import Kind
 
-__all__ = ["Conclusion", "answers_agree", "conclude"]
+__all__ = ["Conclusion", "answers_agree", "canonical_answer", "conclude"]
 
 SCORE_TOLERANCE = 0.1
 """Scores within this share of the scale's width count as agreeing."""
@@ -78,12 +78,14 @@ def conclude(
     escalated: list[bool] = []
     for place, hop in enumerate(hops):
         reasons.extend(_failures_named(hop))
-        if len(hop.ballots) >= hop.spec.quorum:
+        reasons.extend(f"{hop.name}: {note}" for note in hop.notes)
+        valid = sum(ballot.role != "judge" for ballot in hop.ballots)
+        if valid >= hop.spec.quorum:
             voiced.append(hop)
             escalated.append(place > 0)
         else:
             reasons.append(
-                f"{hop.name}: {len(hop.ballots)} of {hop.spec.seats} configured seats gave a valid "
+                f"{hop.name}: {valid} of {hop.spec.seats} configured seats gave a valid "
                 f"ballot; the quorum is {hop.spec.quorum}, so they decide nothing"
             )
     if not voiced:
@@ -233,26 +235,32 @@ def _score_leader(hops: Sequence[HopRecord], scale: tuple[float, float]) -> Lead
 
 
 def _generate_leader(hops: Sequence[HopRecord]) -> Leader:
-    ballots = hops[-1].ballots
-    groups: dict[str, list[Ballot]] = {}
-    for ballot in ballots:
-        groups.setdefault(_canonical(ballot.answer), []).append(ballot)
+    """The candidate that most judges chose; without judges, the answer that most seats gave."""
+    judges = [b for b in hops[-1].ballots if b.role == "judge"]
+    candidates = [b for b in hops[-1].ballots if b.role != "judge"]
+    names = {
+        key: f"candidate-{i}"
+        for i, key in enumerate(sorted({canonical_answer(b.answer) for b in candidates}))
+    }
+    groups: dict[str, list[Ballot]] = {key: [] for key in names}
+    voters = judges or candidates
+    for ballot in voters:
+        groups[canonical_answer(ballot.answer)].append(ballot)
     most = max(len(group) for group in groups.values())
     leaders = sorted(key for key, group in groups.items() if len(group) == most)
-    names = {key: f"candidate-{i}" for i, key in enumerate(sorted(groups))}
-    posterior = {names[key]: len(groups[key]) / len(ballots) for key in sorted(groups)}
     group = groups[leaders[0]]
-    single = len(leaders) == 1
+    alone = len(leaders) == 1
     return Leader(
-        answer=group[0].answer if single else None,
-        tied=() if single else tuple(names[key] for key in leaders),
-        posterior=posterior if len(ballots) > 1 else {},
-        probability=most / len(ballots) if len(ballots) > 1 else None,
+        answer=group[0].answer if alone else None,
+        tied=() if alone else tuple(names[key] for key in leaders),
+        posterior={names[k]: len(groups[k]) / len(voters) for k in names} if len(names) > 1 else {},
+        probability=most / len(voters) if len(voters) > 1 else None,
         supporters=frozenset(ballot.seat for ballot in group),
     )
 
 
-def _canonical(answer: Answer) -> str:
+def canonical_answer(answer: Answer) -> str:
+    """An answer in one spelling: texts by their words, objects by their content."""
     if isinstance(answer, str):
         return " ".join(answer.split())
     return json.dumps(answer, sort_keys=True, ensure_ascii=False)
@@ -266,14 +274,13 @@ def _objections(
 ) -> list[str]:
     """Why the leader may not be acted upon; empty if it may."""
     found = []
-    share = backing / spec.seats
+    counted = hop.counted
+    share = backing / counted
     if kind != "rank" or spec.min_agreement > 0.5:
         enough = share > 0.5 if spec.min_agreement == 0.5 else share >= spec.min_agreement - 1e-12
         if not enough:
             wanted = "more than half" if spec.min_agreement == 0.5 else f"{spec.min_agreement:.0%}"
-            found.append(
-                f"{backing} of {spec.seats} configured seats back it; the row asks for {wanted}"
-            )
+            found.append(f"{backing} of {counted} seats back it; the row asks for {wanted}")
     if spec.veto is not None:
         against = len(hop.ballots) - backing
         if kind == "approve" and leader.answer == "approve" and against >= spec.veto:
@@ -288,9 +295,27 @@ def _objections(
                     f"P({leader.answer}) = {probability:.3f} does not pass {threshold:.3f}, which "
                     f"losses {losses.false_approve:g} : {losses.false_reject:g} ask for"
                 )
+    if spec.accept is not None:
+        found += _not_accepted(spec.accept, leader, share)
     if probability is not None and spec.alpha is not None and probability < 1 - spec.alpha:
         found.append(f"P = {probability:.3f} is below 1 − α = {1 - spec.alpha:.3f}")
     return found
+
+
+def _not_accepted(accept: Acceptance, leader: Leader, share: float) -> list[str]:
+    """Why a cascade does not stop at this step."""
+    if accept.by == "oracle":
+        return []  # the gate's verdict stands in the hop itself
+    if accept.by == "agreement":
+        value = share
+    elif accept.by == "margin":
+        first, second = sorted([0.0, *leader.posterior.values()])[:-3:-1]
+        value = first - second
+    else:
+        value = leader.probability or 0.0
+    if value >= accept.threshold - 1e-12:
+        return []
+    return [f"{accept.by} {value:.3f} is below the step's {accept.threshold:.3f}"]
 
 
 def _lead_sentence(kind: Kind, leader: Leader, hop: HopRecord, backing: int) -> str:
@@ -332,4 +357,4 @@ def answers_agree(
         if not isinstance(first, int | float) or not isinstance(second, int | float):
             return False
         return abs(first - second) <= SCORE_TOLERANCE * (scale[1] - scale[0]) + 1e-12
-    return _canonical(first) == _canonical(second)
+    return canonical_answer(first) == canonical_answer(second)

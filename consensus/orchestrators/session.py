@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from consensus.ballots import Ballot, Failure
+from consensus.ballots import Answer, Ballot, Failure
 from consensus.orchestrators.spec import Poll, StrategySpec
 from consensus.orchestrators.together import together
 from consensus.panel.seats import Seat
 from consensus.tasks import Task
 
-__all__ = ["Orchestrator", "Session", "poll_seats"]
+__all__ = ["Orchestrator", "Session", "join_polls", "poll_seats", "sort_poll"]
 
 
 class Session(Protocol):
@@ -24,6 +24,23 @@ class Session(Protocol):
 
     async def ask(self, seat: Seat) -> Ballot | Failure:
         """Put the task to one seat; a seat's trouble is a failure, never an exception."""
+        ...
+
+    async def ask_again(
+        self, seat: Seat, own: Ballot, others: Sequence[Ballot], turn: int
+    ) -> Ballot | Failure:
+        """Put the task to a seat that has read the others' ballots, in this round of a debate."""
+        ...
+
+    async def choose(
+        self, seat: Seat, candidates: Sequence[Answer], number: int
+    ) -> tuple[int, Ballot] | Failure:
+        """Let a seat choose the best of several answers to the task; its ballot's seat is
+        ``number``."""
+        ...
+
+    def acceptable(self, answer: Answer) -> bool | None:
+        """What the task's oracle says of an answer; None where it has none."""
         ...
 
 
@@ -44,6 +61,11 @@ async def poll_seats(session: Session, seats: Sequence[Seat]) -> Poll:
     if len(seats) == 1:
         return sort_poll([await session.ask(seats[0])])
     return sort_poll(await together(session.ask(seat) for seat in seats))
+
+
+def join_polls(first: Poll, second: Poll) -> Poll:
+    """Two polls of different seats as one."""
+    return sort_poll([*first.ballots, *first.failures, *second.ballots, *second.failures])
 
 
 def sort_poll(results: Sequence[Ballot | Failure]) -> Poll:

@@ -13,12 +13,15 @@ from consensus.ballots import Ballot, Failure
 
 __all__ = [
     "AGGREGATORS",
+    "Acceptance",
     "Aggregator",
     "ColdStart",
+    "Debating",
     "HopRecord",
     "Losses",
     "OrchestratorName",
     "Poll",
+    "Stopping",
     "StrategySpec",
 ]
 
@@ -54,6 +57,29 @@ class ColdStart(_Frozen):
     correlation: float = Field(default=0.44, gt=0, lt=1)
 
 
+class Stopping(_Frozen):
+    """When a panel stops asking; ``orchestrators.stopping`` says what each rule means."""
+
+    rule: Literal["margin", "ahead_by_k", "posterior", "adaptive", "value"] = "margin"
+    confidence: float | None = Field(default=None, gt=0.5, lt=1)
+    min_ballots: int | None = Field(default=None, ge=1)
+
+
+class Debating(_Frozen):
+    """When a panel talks, and for how long: only with its leader's posterior in this band."""
+
+    max_rounds: int = Field(default=2, ge=1, le=4)
+    low: float = Field(default=0.35, ge=0, le=1)
+    high: float = Field(default=0.85, ge=0, le=1)
+
+
+class Acceptance(_Frozen):
+    """What a cascade asks of a step before it stops there."""
+
+    by: Literal["posterior", "agreement", "margin", "oracle"] = "posterior"
+    threshold: float = Field(default=0.9, ge=0, le=1)
+
+
 class StrategySpec(_Frozen):
     """One hop's strategy.
 
@@ -78,13 +104,21 @@ class StrategySpec(_Frozen):
     context_guard: float = Field(default=0.8, gt=0, le=1)
     max_output_tokens: int | None = Field(default=None, ge=1)
     cold_start: ColdStart = ColdStart()
+    waves: tuple[int, ...] = ()
+    stop: Stopping | None = None
+    debate: Debating = Debating()
+    accept: Acceptance | None = None
 
 
 class Poll(_Frozen):
-    """What an orchestrator brings home: every seat is in one of the two."""
+    """What an orchestrator brings home: every seat that was asked is in one of the two.
+
+    ``notes`` are reasons worth telling: why it stopped early, what a debate changed.
+    """
 
     ballots: tuple[Ballot, ...] = ()
     failures: tuple[Failure, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 class HopRecord(_Frozen):
@@ -94,3 +128,20 @@ class HopRecord(_Frozen):
     spec: StrategySpec
     ballots: tuple[Ballot, ...] = ()
     failures: tuple[Failure, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def unasked(self) -> int:
+        """Configured seats that a stopping rule left unasked; they are no failures."""
+        return max(self.spec.seats - len(self.ballots) - len(self.failures), 0)
+
+    @property
+    def counted(self) -> int:
+        """The seats that a share is of: all configured ones, but those a rule left unasked.
+
+        The rule ``margin`` changes no outcome, so there shares are of all.
+        """
+        stop = self.spec.stop
+        if stop is None or stop.rule == "margin":
+            return self.spec.seats
+        return self.spec.seats - self.unasked

@@ -14,7 +14,7 @@ __all__ = ["NOT_ACTED_ON", "check_row"]
 NOT_ACTED_ON = ("gate", "shadow")
 """Keys of a row that are kept for tools and that no engine acts on yet."""
 
-_PANEL_SETTINGS = ("waves", "stop", "debate", "cascade", "latency")
+_PANEL_SETTINGS = ("waves", "stop", "debate", "latency")
 
 
 def check_row(
@@ -26,6 +26,14 @@ def check_row(
     first = hops[0]
     for hop in hops:
         _check_available(found, resolved, hop)
+        if hop is not first and hop.spec.quorum > hop.spec.seats:
+            found.add(
+                "error",
+                "quorum",
+                hop.path,
+                f"quorum {hop.spec.quorum} is more than its {hop.spec.seats} seats",
+                f"quorum = {hop.spec.seats // 2 + 1}",
+            )
     _check_panel(found, resolved, first)
     _check_consequence(found, resolved)
     _check_kind(found, resolved, first, prompts)
@@ -58,9 +66,10 @@ def check_row(
 
 
 def _check_available(found: Findings, resolved: Resolved, hop: Hop) -> None:
-    from consensus.orchestrators import ORCHESTRATORS
+    from consensus.orchestrators.registry import ORCHESTRATORS
 
-    if hop.spec.orchestrator not in ORCHESTRATORS:
+    known = (*ORCHESTRATORS, "cascade")
+    if hop.spec.orchestrator not in known:
         path = (
             ("strategies", hop.name, "orchestrator")
             if hop.path[0] == "strategies" or hop.name not in BUILT_IN
@@ -71,7 +80,7 @@ def _check_available(found: Findings, resolved: Resolved, hop: Hop) -> None:
             "unknown-name",
             path,
             f'"{hop.spec.orchestrator}" is not available in this version',
-            f"use {' or '.join(ORCHESTRATORS)}",
+            f"use {' or '.join(known)}",
         )
 
 

@@ -9,7 +9,7 @@ from typing import Protocol
 from consensus.errors import DeclarationError, PolicyError
 from consensus.policy._lines import KeyPath
 from consensus.policy.findings import Code, Finding, Level, dotted
-from consensus.policy.resolve import Hop, Resolved, escalations, first_hop, resolve
+from consensus.policy.resolve import Hop, Resolved, first_hop, hops_of, resolve
 from consensus.policy.rows import DefaultsRow, PanelFields
 from consensus.policy.table import PolicyTable
 
@@ -147,8 +147,10 @@ def _follow(table: PolicyTable, found: Findings, resolved: Resolved) -> tuple[Ho
             "name a stronger one",
         )
     try:
-        return (first, *escalations(table, resolved))
+        return hops_of(table, resolved)
     except PolicyError as error:
         if "circle" in error.message:
             found.add("error", "cycle", resolved.key("escalate_to"), error.message, error.fix)
+        elif resolved.orchestrator == "cascade":
+            found.add("error", "cascade", resolved.key("cascade"), error.message, error.fix)
         return (first,)

@@ -14,7 +14,7 @@ from consensus.policy.table import PolicyTable
 __all__ = ["LOAD_CODES", "Prices", "Prompts", "check", "check_prices"]
 
 LOAD_CODES: frozenset[Code] = frozenset(
-    {"shape", "unknown-name", "no-models", "no-price", "cycle", "quorum", "no-gate"}
+    {"shape", "unknown-name", "no-models", "no-price", "cycle", "cascade", "quorum", "no-gate"}
 )
 """Errors with which a table is not loaded at all; the others are for ``consensus policy check``."""
 

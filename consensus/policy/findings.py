@@ -35,6 +35,7 @@ Code = Literal[
     "no-price",
     "retired",
     "cycle",
+    "cascade",
     "window",
     "window-unknown",
     "quorum",

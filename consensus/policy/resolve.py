@@ -8,14 +8,22 @@ sub-table (``losses``, ``stop``, …) is one value: the higher one replaces the 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from consensus.errors import PolicyError
-from consensus.orchestrators.spec import OrchestratorName, StrategySpec
+from consensus.orchestrators.spec import Acceptance, OrchestratorName, StrategySpec
 from consensus.panel.framings import PLAIN
 from consensus.policy._lines import KeyPath
-from consensus.policy.rows import BUILT_IN, CONDITIONS, DefaultsRow, PanelFields, TaskRow, When
+from consensus.policy.rows import (
+    BUILT_IN,
+    CONDITIONS,
+    Cascade,
+    DefaultsRow,
+    PanelFields,
+    TaskRow,
+    When,
+)
 from consensus.policy.table import PolicyTable
 from consensus.tasks import Kind
 
@@ -27,12 +35,16 @@ __all__ = [
     "expand_framings",
     "expand_models",
     "first_hop",
+    "hops_of",
     "is_model",
     "resolve",
     "row_path",
 ]
 
 DEFAULT_SEATS = 5
+
+DEFAULT_ACCEPT = 0.9
+"""What a cascade asks of a step where its row gives no thresholds. Not measured: set your own."""
 
 RULES = ("losses", "alpha", "context_guard", "max_output_tokens", "cold_start", "latency")
 """What belongs to the task and not to a panel: every hop of a row keeps it."""
@@ -194,13 +206,66 @@ def expand_framings(table: PolicyTable, names: Iterable[str]) -> tuple[str, ...]
     return tuple(f for name in names for f in table.framing_sets.get(name, (name,)))
 
 
+def hops_of(table: PolicyTable, resolved: Resolved) -> tuple[Hop, ...]:
+    """Every hop of a row in order: its first choice (or a cascade's steps), then its escalations.
+
+    A cascade is a route and no orchestrator of its own: each step is a hop that stops the walk only
+    where the row's rule *and* the step's threshold are met; its ballots stay evidence for the next.
+
+    Raises:
+        PolicyError: as :func:`first_hop` and :func:`escalations` do; or thresholds that are not
+            one for each step but the last.
+    """
+    after = escalations(table, resolved)
+    if resolved.orchestrator != "cascade":
+        return (first_hop(table, resolved), *after)
+    settings = resolved.row.cascade or Cascade()
+    if settings.steps is None:
+        steps = (first_hop(table, resolved), *after)
+        rest: tuple[Hop, ...] = ()
+    else:
+        path = resolved.key("cascade")
+        steps = tuple(_escalation(table, resolved, name, path) for name in settings.steps)
+        rest = after
+    return (*_accepting(table, resolved, settings, steps), *rest)
+
+
+def _accepting(
+    table: PolicyTable, resolved: Resolved, settings: Cascade, steps: tuple[Hop, ...]
+) -> tuple[Hop, ...]:
+    thresholds = settings.thresholds or (DEFAULT_ACCEPT,)
+    wanted = len(steps) - 1
+    if len(thresholds) not in (1, wanted):
+        raise PolicyError(
+            f"{len(thresholds)} thresholds for {len(steps)} steps",
+            where=table.cite(*resolved.key("cascade")),
+            fix=f"give {wanted}, one for each step but the last, or one for all",
+        )
+    if wanted < 1:
+        raise PolicyError(
+            "a cascade of one step has nowhere to go",
+            where=table.cite(*resolved.path),
+            fix='add escalate_to = ["frontier"], or cascade.steps',
+        )
+    made = []
+    for place, hop in enumerate(steps[:-1]):
+        threshold = thresholds[place] if len(thresholds) > 1 else thresholds[0]
+        accept = Acceptance(by=settings.accept, threshold=threshold)
+        made.append(replace(hop, spec=hop.spec.model_copy(update={"accept": accept})))
+    return (*made, steps[-1])
+
+
 def first_hop(table: PolicyTable, resolved: Resolved) -> Hop:
-    """The row's first choice.
+    """The row's first choice; of a cascade, its cheapest step: its tier's models as a panel.
 
     Raises:
         PolicyError: if it has no models.
     """
-    spec = _spec(table, resolved.strategy, resolved.orchestrator, resolved.row, resolved.path)
+    row, orchestrator = resolved.row, resolved.orchestrator
+    if orchestrator == "cascade":
+        own = resolved.origin.get("seats", ("defaults",)) != ("defaults",)
+        orchestrator = "vote" if own and (row.seats or 1) > 1 else "single"
+    spec = _spec(table, resolved.strategy, orchestrator, row, resolved.path)
     return Hop(resolved.strategy, spec, resolved.path)
 
 

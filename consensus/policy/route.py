@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from consensus.ballots import PICO
 from consensus.errors import TaskError
-from consensus.policy.resolve import Hop, Resolved, escalations, first_hop, resolve, row_path
+from consensus.policy.resolve import Hop, Resolved, hops_of, resolve, row_path
 from consensus.policy.rows import TaskRow, When
 from consensus.policy.table import PolicyTable
 from consensus.tasks import Generate, Kind, Task
@@ -123,7 +123,7 @@ def _compiled(
     made = Route(
         task_type=task_type,
         row=resolved.row,
-        hops=(first_hop(table, resolved), *escalations(table, resolved)),
+        hops=hops_of(table, resolved),
         reasons=_reasons(table, task_type, path, matched),
     )
     table._routes[key] = made

@@ -187,9 +187,9 @@ def test_an_inherited_quorum_over_the_rows_seats_is_found(tmp_path: Path) -> Non
 def test_an_orchestrator_that_is_not_there_yet_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from consensus import orchestrators
+    from consensus.orchestrators import registry
 
-    monkeypatch.delitem(orchestrators.ORCHESTRATORS, "vote")
+    monkeypatch.delitem(registry.ORCHESTRATORS, "vote")
     faults = found(tmp_path, TIERS + VOTE)
     assert [(f.code, f.key, f.line) for f in faults] == [("unknown-name", "tasks.t.strategy", 8)]
 

@@ -6,6 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from consensus.errors import PolicyError
+from consensus.models.factory import ProviderSettings
 from consensus.policy import PolicyTable, load_policy
 from consensus.policy.rows import CONDITIONS, DefaultsRow, TaskRow, When
 from consensus.policy.settings import Price
@@ -38,7 +39,7 @@ def test_the_contract_loads_with_the_real_price_map(tmp_path: Path) -> None:
 def test_provider_settings_become_the_clients_settings(tmp_path: Path) -> None:
     settings = table_of(tmp_path, CONTRACT).provider_settings()["openai"]
     assert (settings.requests_per_minute, settings.concurrency) == (600, 100)
-    assert settings.cooldown_s == 30.0  # the client's own default
+    assert settings.cooldown_s == ProviderSettings().cooldown_s
 
 
 @pytest.mark.parametrize(

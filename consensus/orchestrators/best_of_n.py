@@ -1,0 +1,84 @@
+"""Best of n: several candidates, and whoever may say which is best.
+
+First the task's oracle, where it has one: code decides, and what it rejects is out. Where it leaves
+several, or there is none, the panel judges, and nobody judges its own: a seat is shown only the
+candidates of other models. A panel of one model can therefore not choose among its own answers, and
+says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from consensus.ballots import Ballot, Failure
+from consensus.orchestrators.concluding import canonical_answer
+from consensus.orchestrators.session import Session, poll_seats
+from consensus.orchestrators.spec import Poll, StrategySpec
+from consensus.orchestrators.together import together
+from consensus.orchestrators.vote import vote
+from consensus.panel.seats import Seat
+from consensus.tasks import Generate, Task
+
+__all__ = ["JUDGE_SEATS", "best_of_n"]
+
+JUDGE_SEATS = 500_000
+"""A judge's place is this plus its seat's: apart from every candidate's."""
+
+
+async def best_of_n(task: Task, spec: StrategySpec, session: Session) -> Poll:
+    """Candidates from every seat; then the oracle, then the panel, choose."""
+    if not isinstance(task, Generate):
+        return await vote(task, spec, session)
+    poll = await poll_seats(session, session.panel)
+    candidates = tuple(b.model_copy(update={"role": "candidate"}) for b in poll.ballots)
+    notes: list[str] = []
+    verdicts = {b.seat: session.acceptable(b.answer) for b in candidates}
+    rejected = [seat for seat, verdict in verdicts.items() if verdict is False]
+    standing = [b for b in candidates if b.seat not in rejected]
+    failures = list(poll.failures)
+    if rejected:
+        notes.append(f"the oracle rejects the candidates of seats {', '.join(map(str, rejected))}")
+        failures += [_rejected(b) for b in candidates if b.seat in rejected]
+    distinct = _distinct(standing)
+    judges: list[Ballot] = []
+    if len(distinct) > 1:
+        votes = await together(_judge(session, seat, distinct) for seat in session.panel)
+        for said in votes:
+            if isinstance(said, Ballot):
+                judges.append(said)
+            elif said is not None:
+                failures.append(said)
+        if not judges:
+            notes.append("nobody could judge: no seat has candidates of other models before it")
+    return Poll(
+        ballots=(*standing, *sorted(judges, key=lambda b: b.seat)),
+        failures=tuple(sorted(failures, key=lambda f: f.seat)),
+        notes=tuple(notes),
+    )
+
+
+def _distinct(candidates: Sequence[Ballot]) -> list[Ballot]:
+    """One ballot for each different answer, the first seat's."""
+    found: dict[str, Ballot] = {}
+    for ballot in candidates:
+        found.setdefault(canonical_answer(ballot.answer).casefold(), ballot)
+    return list(found.values())
+
+
+async def _judge(
+    session: Session, seat: Seat, candidates: Sequence[Ballot]
+) -> Ballot | Failure | None:
+    """A seat's vote among the candidates of other models; None where there are fewer than two."""
+    others = [b for b in candidates if b.model != seat.model]
+    if len(others) < 2:
+        return None
+    said = await session.choose(seat, [b.answer for b in others], JUDGE_SEATS + seat.index)
+    if isinstance(said, Failure):
+        return said
+    place, ballot = said
+    return ballot.model_copy(update={"answer": others[place].answer, "role": "judge"})
+
+
+def _rejected(ballot: Ballot) -> Failure:
+    fields = {name: getattr(ballot, name) for name in Failure.model_fields if hasattr(ballot, name)}
+    return Failure(**fields, failure="schema", message="the oracle does not accept it")
