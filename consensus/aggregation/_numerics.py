@@ -51,7 +51,8 @@ class ConvergenceError(FitError):
 
 def canonical_sum(values: npt.ArrayLike, axis: int = -1) -> FloatArray:
     """Sum along ``axis`` in ascending order of value: bit-equal under any permutation of it."""
-    array = np.moveaxis(np.asarray(values, dtype=np.float64), axis, -1)
+    # One memory layout: numpy adds pairwise along contiguous rows and one by one along others.
+    array = np.asarray(np.moveaxis(np.asarray(values), axis, -1), dtype=np.float64, order="C")
     if array.shape[-1] <= 2:  # addition commutes
         return np.asarray(array.sum(axis=-1), dtype=np.float64)
     return np.asarray(np.sort(array, axis=-1).sum(axis=-1), dtype=np.float64)
@@ -80,7 +81,7 @@ def option_mask(options: npt.ArrayLike | None, shape: tuple[int, ...]) -> BoolAr
 
 def log_softmax(scores: npt.ArrayLike, options: BoolArray | None = None) -> FloatArray:
     """Log of the normalised exponential over the last axis; −inf outside ``options``."""
-    x = np.asarray(scores, dtype=np.float64)
+    x = np.asarray(scores, dtype=np.float64, order="C")
     if options is not None:
         x = np.where(options, x, -np.inf)
     shifted = x - x.max(axis=-1, keepdims=True)
@@ -90,7 +91,7 @@ def log_softmax(scores: npt.ArrayLike, options: BoolArray | None = None) -> Floa
 
 def softmax(scores: npt.ArrayLike, options: BoolArray | None = None) -> FloatArray:
     """Normalised exponential over the last axis; exactly 0 outside ``options``."""
-    x = np.asarray(scores, dtype=np.float64)
+    x = np.asarray(scores, dtype=np.float64, order="C")
     if options is not None:
         x = np.where(options, x, -np.inf)
     e = np.exp(x - x.max(axis=-1, keepdims=True))
@@ -103,7 +104,7 @@ def as_log(probabilities: npt.ArrayLike) -> FloatArray:
     Raises:
         ValueError: where a value is negative or not a number.
     """
-    p = np.asarray(probabilities, dtype=np.float64)
+    p = np.asarray(probabilities, dtype=np.float64, order="C")
     if not (p >= 0.0).all():
         raise ValueError("probabilities must be numbers ≥ 0")
     with np.errstate(divide="ignore"):
