@@ -18,7 +18,7 @@ from consensus.tasks import KINDS, Kind
 __all__ = ["Shelf"]
 
 _WORDS: dict[Kind, dict[str, Any]] = {
-    "approve": {"words": ("approve", "reject")},
+    "approve": {"words": ("approve", "reject"), "has_criteria": True},
     "choose": {"words": ("one", "two"), "numbered": False},
     "compare": {"words": ("first", "second", "tie")},
     "rank": {"words": ("item-1", "item-2"), "count": 2},

@@ -23,7 +23,7 @@ from consensus.panel.answers import (
 from consensus.panel.book import PromptBook
 from consensus.panel.fencing import Fence, clean
 from consensus.panel.seats import Seat
-from consensus.tasks import Choose, Compare, Generate, Rank, Score, Task
+from consensus.tasks import Approve, Choose, Compare, Generate, Rank, Score, Task
 
 __all__ = ["answer_form", "preview", "render"]
 
@@ -215,7 +215,8 @@ def _tail(
     """The framing and the form of the answer; the same for every task that is alike in these."""
     kind = task.kind
     scale = task.scale if isinstance(task, Score) else None
-    key = (kind, seat.framing if framed else None, seat.ballot, words, scale)
+    ruled = isinstance(task, Approve) and bool(task.criteria.strip())
+    key = (kind, seat.framing if framed else None, seat.ballot, words, scale, ruled)
     found: Part | None = book.tails.get(key)
     if found is not None:
         return found
@@ -225,6 +226,8 @@ def _tail(
     values: dict[str, Any] = {"words": words}
     if isinstance(task, Choose):
         values["numbered"] = is_numbered(task.labels)
+    elif isinstance(task, Approve):
+        values["has_criteria"] = ruled
     elif isinstance(task, Rank):
         values["count"] = len(words)
     elif isinstance(task, Score):

@@ -120,6 +120,7 @@ def test_a_framing_is_refused_for_a_kind_it_does_not_suit() -> None:
 
 
 APPROVE_MD = (packaged("prompts") / "templates/approve.md").read_text()
+SUBJECT_LINE = APPROVE_MD.split("\n").index("{{ subject }}") + 1
 
 BROKEN: dict[str, tuple[dict[str, str | bytes], str]] = {
     "no front matter": ({"framings/x.md": "Look."}, r"x\.md:1: has no front matter"),
@@ -210,7 +211,7 @@ BROKEN: dict[str, tuple[dict[str, str | bytes], str]] = {
     ),
     "unknown variable": (
         {"templates/approve.md": APPROVE_MD.replace("{{ subject }}", "{{ subject }}{{ ticket }}")},
-        r'approve\.md:14: unknown variable "ticket" \(one of criteria, subject\)',
+        rf'approve\.md:{SUBJECT_LINE}: unknown variable "ticket" \(one of criteria, subject\)',
     ),
     "system is empty": ({"system.md": "---\nname: system\nversion: 1\n---\n\n"}, r"md:5: is empty"),
     "repair without its form": (
