@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from consensus.cli.bench import replay
+from consensus.cli.bench import replay, run, suite
 
 __all__ = ["app"]
 
@@ -13,7 +13,8 @@ app = typer.Typer(
     rich_markup_mode="rich",
     help=(
         "Is a panel better than one frontier call, on your cases, and what does it cost?\n\n"
-        "[bold]consensus bench replay[/] answers from recorded answers, at no cost."
+        "[bold]consensus bench replay[/] answers from recorded answers, at no cost; "
+        "[bold]bench run[/] records them from your models, [bold]bench import[/] from your logs."
     ),
 )
 
@@ -24,3 +25,5 @@ def root() -> None:
 
 
 app.command("replay")(replay.replay)
+app.command("run")(run.run)
+app.add_typer(suite.app, name="suite")

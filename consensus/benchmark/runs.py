@@ -1,0 +1,396 @@
+"""Live runs: a suite put to models, judged, kept, and taken up again where it was left.
+
+See ``design/runs.md``. :func:`open_run` checks everything that can be checked before a call is
+made; :class:`Run` then estimates or runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import tomllib
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Self
+
+from consensus._version import __version__
+from consensus.ballots import PICO, Failure
+from consensus.benchmark.judging import grader_clash, judge
+from consensus.benchmark.paid import HaltedError, PaidAnswers, RunBudget, RunCaller
+from consensus.benchmark.plan import Job, Plan, make_jobs
+from consensus.benchmark.results import Answered, figures, write_results
+from consensus.benchmark.suites import Suite
+from consensus.errors import BudgetError, DataError, SuiteError
+from consensus.models.context import CallContext
+from consensus.models.factory import ClientFactory, provider_of
+from consensus.models.gateway import Gateway
+from consensus.models.prices import PriceBook
+from consensus.models.protocol import Deadline, ModelClient
+from consensus.oracles import Rubric
+from consensus.panel.asking import ask
+from consensus.panel.book import PromptBook
+from consensus.policy.table import PolicyTable
+
+__all__ = ["Run", "RunOutcome", "open_run", "prepare"]
+
+RUN_FORMAT = 1
+
+UNASKED = frozenset({"budget", "deadline", "cancelled"})
+"""A seat that ended so was not asked: its question stays open."""
+
+Progress = Callable[[Job, Answered | None], None]
+"""Told of every job that is done, or was left open (None)."""
+
+
+@dataclass(slots=True)
+class RunOutcome:
+    """How a run ended.
+
+    Attributes:
+        jobs: how many answers the plan wants.
+        answers: how many there are now; the run is complete when there are all.
+        over_budget: jobs that the cap left open.
+        halted: models that could not be asked now, with why.
+        models: figures by model (:func:`~consensus.benchmark.results.figures`).
+        spent_pico: everything paid in this folder so far, in pico-dollars.
+        sent: calls that were made this time.
+    """
+
+    folder: Path
+    jobs: int
+    answers: int = 0
+    over_budget: int = 0
+    halted: dict[str, HaltedError] = field(default_factory=dict)
+    models: dict[str, dict[str, Any]] = field(default_factory=dict)
+    spent_pico: int = 0
+    sent: int = 0
+
+    @property
+    def complete(self) -> bool:
+        """Whether every question has its answer or its failure."""
+        return self.answers == self.jobs
+
+
+@dataclass(slots=True)
+class Run:
+    """A run folder that is held by this process. Made by :func:`open_run`."""
+
+    folder: Path
+    suite: Suite
+    plan: Plan
+    jobs: list[Job]
+    book: PromptBook
+    table: PolicyTable
+    prices: PriceBook
+    paid: PaidAnswers
+    clients: Mapping[str, ModelClient] | None = None
+    waits_s: tuple[float, ...] | None = None
+    _caller: RunCaller | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.paid.close()
+
+    @property
+    def graders(self) -> tuple[str, ...]:
+        """Models that mark answers by a rubric."""
+        oracles = (self.suite.types[name].oracle for name in {c.type for c in self.suite.cases})
+        return tuple(sorted({o.grader for o in oracles if isinstance(o, Rubric)}))
+
+    async def go(
+        self,
+        *,
+        max_usd: float | None = None,
+        concurrency: int = 100,
+        progress: Progress | None = None,
+    ) -> RunOutcome:
+        """Ask what is not yet asked, judge it, and write the results.
+
+        Whatever ends it, what was answered is on disk, and the results are written from it.
+
+        Args:
+            max_usd: the most that this folder may ever cost, earlier parts included.
+            concurrency: jobs under way at once for each provider, within its own limits.
+            progress: told of every job.
+
+        Raises:
+            SuiteError: an oracle broke.
+            DataError: the folder cannot be written.
+        """
+        cap = None if max_usd is None else round(max_usd * PICO)
+        outcome = RunOutcome(self.folder, len(self.jobs))
+        answers: list[Answered] = []
+        settings = self.table.provider_settings()
+        gateway = Gateway(
+            ClientFactory(settings, self.prices, overrides=self.clients or {}),
+            self.prices,
+            sink=self.paid,
+            tape=self.paid.tape,
+        )
+        caller = RunCaller(gateway, self.paid)
+        if self.waits_s is not None:
+            caller = RunCaller(gateway, self.paid, waits_s=self.waits_s)
+        budget = RunBudget(cap, spent_pico=self.paid.spent_pico)
+
+        async def one(job: Job) -> None:
+            answered = None
+            if job.model not in outcome.halted:
+                try:
+                    answered = await self._answer(job, caller, budget)
+                    outcome.over_budget += answered is None
+                except HaltedError as error:
+                    outcome.halted.setdefault(error.model, error)
+            if answered is not None:
+                answers.append(answered)
+            if progress is not None:
+                progress(job, answered)
+
+        async def lane(jobs: list[Job]) -> None:
+            waiting = iter(jobs)
+
+            async def worker() -> None:
+                for job in waiting:
+                    await one(job)
+
+            async with asyncio.TaskGroup() as group:
+                for _ in range(min(concurrency, len(jobs))):
+                    group.create_task(worker())
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                for jobs in by_provider(self.jobs).values():
+                    group.create_task(lane(jobs))
+        except BaseExceptionGroup as errors:
+            raise _first(errors) from None
+        finally:
+            outcome.sent = caller.sent
+            outcome.spent_pico = self.paid.spent_pico
+            outcome.answers = len(answers)
+            outcome.models = figures(answers, self.plan.models)
+            write_results(self.folder, self.suite, answers, self._manifest(outcome))
+            await gateway.aclose()
+        return outcome
+
+    async def _answer(self, job: Job, caller: RunCaller, budget: RunBudget) -> Answered | None:
+        """One job: asked and judged; None where the budget did not allow it."""
+        ctx = CallContext(
+            decision_id=job.case.id,
+            seat=job.seat.index,
+            task_type=job.case.type,
+            budget=budget,
+            deadline=Deadline(None),
+            context_guard=self.table.defaults.context_guard or 0.8,
+        )
+        seat = await ask(job.case.task, job.seat, caller, ctx, self.book)
+        if isinstance(seat, Failure):
+            return None if seat.failure in UNASKED else Answered(job, seat)
+        try:
+            judged = await judge(
+                job.case,
+                self.suite.oracle(job.case),
+                seat.answer,
+                served=seat.served_model or job.model,
+                caller=caller,
+                ctx=replace(ctx, purpose="grade"),
+            )
+        except BudgetError:
+            return None
+        return Answered(job, seat, judged)
+
+    def _manifest(self, outcome: RunOutcome) -> dict[str, Any]:
+        prices = {}
+        for model in (*self.plan.models, *self.graders):
+            rates = self.prices.price(model).per_million()
+            prices[model] = {"input": rates["input"], "output": rates["output"]}
+        notes = []
+        if not outcome.complete:
+            open_ = outcome.jobs - outcome.answers
+            notes.append(f"{open_:,} of {outcome.jobs:,} questions are still open")
+        return {
+            "format": RUN_FORMAT,
+            "name": self.suite.name,
+            "prices": prices,
+            "sample_is_order": False,
+            "state": "complete" if outcome.complete else "partial",
+            "source": {
+                "suite": self.suite.name,
+                "revision": self.suite.revision,
+                "suite_sha256": self.suite.sha256,
+                "oracles": {n: t.oracle.sha256 for n, t in sorted(self.suite.types.items())},
+                "graders": list(self.graders),
+                "prompts_sha256": self.book.sha256,
+                "prices_sha256": self.prices.sha256,
+                "plan": self.plan.to_json(),
+                "consensus": __version__,
+            },
+            "models": outcome.models,
+            "spent_usd": self.paid.spent_pico / PICO,
+            "report": {"notes": notes},
+        }
+
+
+def by_provider(jobs: Sequence[Job]) -> dict[str, list[Job]]:
+    """The jobs of each provider, in the order in which they are begun.
+
+    By case, so that a run that is cut short has all models on the same cases; but models that run
+    on this machine one after the other, because changing between them means loading them again.
+    """
+    lanes: dict[str, list[Job]] = defaultdict(list)
+    for job in jobs:
+        lanes[provider_of(job.model)].append(job)
+    for provider, lane in lanes.items():
+        if provider == "local":
+            lane.sort(key=lambda job: job.model)
+    return lanes
+
+
+def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
+    for error in errors.exceptions:
+        return _first(error) if isinstance(error, BaseExceptionGroup) else error
+    return errors
+
+
+async def open_run(
+    suite: Suite,
+    plan: Plan,
+    folder: str | Path,
+    *,
+    table: PolicyTable,
+    prices: PriceBook,
+    book: PromptBook,
+    clients: Mapping[str, ModelClient] | None = None,
+    retry_failed: bool = False,
+    waits_s: tuple[float, ...] | None = None,
+) -> Run:
+    """Open a run folder, a new one or one to go on with.
+
+    A folder that was begun with other models, framings or samples of the same suite is continued
+    with both: nothing that was paid for is lost.
+
+    Args:
+        suite: what is asked.
+        plan: who is asked, and how.
+        folder: made if needed.
+        table: providers and their limits.
+        prices: of all models, graders included.
+        book: the prompts.
+        clients: provider → client, in place of the real ones.
+        retry_failed: ask again what ended without an answer before.
+        waits_s: how long a busy provider is waited for; None for the usual waits.
+
+    Raises:
+        DataError: the folder holds another run, or another process holds it.
+        PriceError: a model has no known price.
+        SuiteError: a model would grade its own answers, or no framing suits a kind.
+        PromptError: an unknown framing.
+    """
+    path = Path(folder)
+    plan, jobs = await prepare(suite, plan, path, prices=prices, book=book)
+    paid = PaidAnswers(path)
+    try:
+        if retry_failed:
+            paid.forgive()
+        _keep(path, suite, plan, book)
+    except BaseException:
+        paid.close()
+        raise
+    return Run(path, suite, plan, jobs, book, table, prices, paid, clients, waits_s)
+
+
+async def prepare(
+    suite: Suite, plan: Plan, folder: Path, *, prices: PriceBook, book: PromptBook
+) -> tuple[Plan, list[Job]]:
+    """The plan that this folder would have, and its jobs; everything is checked, nothing written.
+
+    Raises:
+        As :func:`open_run`.
+    """
+    plan = _joined(folder, suite, plan, book)
+    for model in plan.models:
+        provider_of(model)
+        prices.price(model)
+    jobs = make_jobs(suite, plan, book)
+    for name, given in suite.types.items():
+        if isinstance(given.oracle, Rubric):
+            prices.price(given.oracle.grader)
+            for model in plan.models:
+                if await grader_clash(given.oracle, model):
+                    raise SuiteError(
+                        f'{model} would grade its own answers to "{name}"',
+                        where=str(suite.folder / "suite.toml"),
+                        fix="name another grader, or leave this model out",
+                    )
+    return plan, jobs
+
+
+def _joined(folder: Path, suite: Suite, plan: Plan, book: PromptBook) -> Plan:
+    """The plan together with what the folder was asked for before."""
+    where = folder / "run.json"
+    if not where.exists():
+        foreign = [n for n in ("manifest.json", "answers.jsonl") if (folder / n).exists()]
+        if foreign:
+            raise DataError(
+                f"holds {foreign[0]}, and no live run", where=str(folder), fix="name another folder"
+            )
+        return plan
+    try:
+        data = json.loads(where.read_text(encoding="utf-8"))
+        earlier = Plan.from_json(data["plan"])
+        identity = data["suite_sha256"], data["prompts_sha256"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"cannot be read: {error}", where=str(where)) from None
+    if identity[0] != suite.sha256:
+        raise DataError(
+            "this run was begun with another suite, or with this one before it was changed",
+            where=str(folder),
+            fix="name another folder with --out",
+        )
+    if identity[1] != book.sha256:
+        raise DataError(
+            "the prompts were changed since this run was begun: its answers are to other questions",
+            where=str(folder),
+            fix="name another folder with --out",
+        )
+    return plan.union(earlier)
+
+
+def _keep(folder: Path, suite: Suite, plan: Plan, book: PromptBook) -> None:
+    """Write what identifies the run, and a copy of the suite with the files of its oracles."""
+    where = folder / "run.json"
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    if where.exists():
+        started = json.loads(where.read_text(encoding="utf-8"))["started"]
+    data = {
+        "format": RUN_FORMAT,
+        "suite": suite.name,
+        "suite_sha256": suite.sha256,
+        "prompts_sha256": book.sha256,
+        "plan": plan.to_json(),
+        "started": started,
+        "consensus": __version__,
+    }
+    part = where.with_suffix(".json.part")
+    part.write_text(json.dumps(data, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    part.replace(where)
+    copy = folder / "suite"
+    if not copy.exists() and suite.folder.resolve() != copy.resolve():
+        half = folder / "suite.part"
+        shutil.rmtree(half, ignore_errors=True)
+        for name in ("suite.toml", "cases.jsonl", *_oracle_files(suite.folder / "suite.toml")):
+            target = half / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(suite.folder / name, target)
+        half.replace(copy)
+
+
+def _oracle_files(path: Path) -> list[str]:
+    """The files that a suite's oracles name; they lie in its folder (that was checked)."""
+    data = tomllib.loads(path.read_text(encoding="utf-8"))
+    tables = [data.get("oracle"), *(t.get("oracle") for t in data.get("types", {}).values())]
+    return sorted({t["file"] for t in tables if isinstance(t, dict) and "file" in t})
