@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections import deque
 from collections.abc import (
@@ -22,10 +21,11 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from consensus.assembly import assemble, conclude_hops, frontier_of
-from consensus.ballots import PICO, Answer, Ballot, Failure
+from consensus.ballots import PICO, Answer, Ballot, Cost, Failure
 from consensus.decisions import Decision, Frontier
 from consensus.errors import DeclarationError
 from consensus.ledger.jobs import CallScope, PaidCalls
+from consensus.ledger.place import ledger_path
 from consensus.ledger.receipts import Receipt
 from consensus.ledger.store import Ledger
 from consensus.models.factory import ClientFactory
@@ -33,6 +33,7 @@ from consensus.models.gateway import CallContext, Gateway
 from consensus.models.ids import new_id
 from consensus.models.prices import PriceBook
 from consensus.models.protocol import Budget, Deadline, ModelClient
+from consensus.models.tape import PaidSource
 from consensus.oracles.verdicts import Oracle
 from consensus.orchestrators.registry import ORCHESTRATORS
 from consensus.orchestrators.spec import HopRecord
@@ -157,6 +158,8 @@ class Engine:
 
     def _start(self) -> Gateway:
         if self._gateway is None:
+            if self._ledger is not None:
+                self._ledger.start()
             settings = self.table.provider_settings()
             self._gateway = Gateway(
                 ClientFactory(settings, self.prices, overrides=self._clients or {}),
@@ -216,7 +219,7 @@ class Engine:
             task_type=task.type,
             budget=Budget(_pico(way.row.max_usd)),
             deadline=Deadline(way.row.deadline_s),
-            paid=None if earlier is None else earlier.of(CallScope(decision_id)),
+            paid=_own(earlier, decision_id, frontier=False),
         )
         if frontier is None:
             hops, latency = await self._walk(task, way, context, started)
@@ -224,10 +227,14 @@ class Engine:
         else:
             self.prices.price(frontier)
             panel = self._walk(task, way, context, started)
-            (hops, latency), answer = await both(panel, self._ask_frontier(task, context, frontier))
+            its = replace(context, paid=_own(earlier, decision_id, frontier=True))
+            (hops, latency), answer = await both(panel, self._ask_frontier(task, its, frontier))
             beside = frontier_of(frontier, answer)
         unused = () if earlier is None else earlier.unused(decision_id)
         earlier_pico = sum(call.cost_pico for call in unused if call.purpose != "frontier")
+        if beside is not None:
+            more = sum(call.cost_pico for call in unused if call.purpose == "frontier")
+            beside = beside.model_copy(update={"cost": beside.cost + Cost(pico_usd=more)})
         measured: dict[str, Any] = {"latency_s": latency}
         if earlier_pico:
             measured["earlier_pico"] = earlier_pico
@@ -427,13 +434,13 @@ def _open_ledger(ledger: Ledger | str | Path | bool | None, table: PolicyTable) 
     if isinstance(ledger, Ledger):
         return ledger
     settings = table.ledger
-    path = ledger if isinstance(ledger, str | Path) else ledger_path(settings.path)
+    path = ledger if isinstance(ledger, str | Path) else ledger_path(None, declared=settings.path)
     return Ledger(path, durability=settings.durability, store_text=settings.store_text)
 
 
-def ledger_path(declared: str | None = None) -> Path:
-    """Where it lies: ``$CONSENSUS_LEDGER``, else the policy's, else in the current folder."""
-    return Path(os.environ.get("CONSENSUS_LEDGER") or declared or ".consensus/ledger.db")
+def _own(earlier: PaidCalls | None, decision_id: str, *, frontier: bool) -> PaidSource | None:
+    """What this decision paid for before it was cut short: its panel's, or its frontier's."""
+    return None if earlier is None else earlier.of(CallScope(decision_id, frontier=frontier))
 
 
 def _pico(usd: float | None) -> int | None:

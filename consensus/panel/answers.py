@@ -154,14 +154,16 @@ def output_schema(task: Task, *, short: bool) -> dict[str, Any]:
         words = COMPARE_WORDS
     else:
         words = task.options
-    return _schema(task.kind, words, short)
+    return _schema(task.kind, words, short, task.scale if isinstance(task, Score) else None)
 
 
 @lru_cache(maxsize=256)
-def _schema(kind: Kind, words: tuple[str, ...], short: bool) -> dict[str, Any]:
+def _schema(
+    kind: Kind, words: tuple[str, ...], short: bool, scale: tuple[float, float] | None
+) -> dict[str, Any]:
     answer: dict[str, Any] = {"type": "string", "enum": list(words)}
-    if kind == "score":
-        answer = {"type": "number"}
+    if scale is not None:
+        answer = {"type": "number", "minimum": scale[0], "maximum": scale[1]}
     elif kind == "rank":
         answer = {"type": "array", "items": answer, "minItems": len(words), "maxItems": len(words)}
     properties: dict[str, Any] = {"answer": answer}

@@ -114,7 +114,9 @@ async def ask(
             problem = error
         again = repair_request(task, seat, book, first, completion, problem)
         try:
-            completion, records = await gateway.call(again, replace(own, purpose="repair"))
+            # The frontier's repair is part of its price, which stands apart from the panel's.
+            paid_as = own if own.purpose == "frontier" else replace(own, purpose="repair")
+            completion, records = await gateway.call(again, paid_as)
         except RunError as error:
             error.message = f"{problem.message}; its repair failed: {error.message}"
             raise
