@@ -87,6 +87,10 @@ class AnthropicClient:
         self._prices = prices
         self._sdk: AsyncAnthropic | None = None
 
+    async def prepare(self) -> None:
+        """Import the SDK now, in a thread: over a second that no deadline should have to pay."""
+        await asyncio.to_thread(_import_sdk)
+
     async def complete(self, request: Request, *, timeout_s: float) -> Completion:
         """Send one request, once. ``timeout_s`` covers all of it, from connect to the last byte.
 
@@ -140,7 +144,7 @@ class AnthropicClient:
         self, path: str, body: dict[str, Any], model: str, timeout_s: float
     ) -> httpx2.Response:
         if self._sdk is None:
-            await asyncio.to_thread(_import_sdk)
+            await self.prepare()
         import anthropic
         import httpx2
 

@@ -38,7 +38,9 @@ def read_first_token(
         alternatives: (token, natural logarithm of its probability) of the answer's first token;
             the token that was taken may be listed twice.
 
-    Leading blanks and quotes of a token and all case are put aside. A beginning shorter than three
+    Leading blanks and quotes of a token and all case are put aside. A token that is a choice and
+    begins others (``1`` of *1* and *10*) counts for itself where each of those is listed as a token
+    of its own: then that token would have been taken. A beginning shorter than three
     characters, and than half the choice, is not taken for it: ``A`` may become *A refund* as well
     as *Approve*. A choice that no listed token begins gets what it can have at most: the least
     listed probability, or its part of the mass that is not listed. ``probabilities`` is None if no
@@ -49,11 +51,14 @@ def read_first_token(
     for token, logprob in alternatives:
         if logprob <= 0.0 and not math.isnan(logprob):
             listed[token] = math.exp(logprob)
+    whole = {_bare(token) for token in listed}
     mass = [0.0] * len(words)
     ambiguous = 0.0
     for token, probability in listed.items():
         text = _bare(token)
         begun = [i for i, word in enumerate(words) if text and word.startswith(text)]
+        if len(begun) > 1 and text in words and all(words[i] in whole for i in begun):
+            begun = [words.index(text)]
         if len(begun) > 1:
             ambiguous += probability
         elif begun and _settles(text, words[begun[0]]):

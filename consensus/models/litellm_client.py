@@ -86,6 +86,10 @@ class LiteLLMClient:
         self._prices = prices
         self._openai: AsyncOpenAI | None = None
 
+    async def prepare(self) -> None:
+        """Import litellm now, in a thread: several seconds that no deadline should have to pay."""
+        await _import_litellm()
+
     async def complete(self, request: Request, *, timeout_s: float) -> Completion:
         """Send one request, once. ``timeout_s`` covers all of it, from connect to the last byte.
 

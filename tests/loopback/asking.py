@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 Api = Literal["anthropic", "openai"]
 BYTES_PER_TOKEN = 4
+
+_OFFER = re.compile(r"Answer with exactly one (?:word|number|of these): (.+)\.\s*$")
+_ASIDE = re.compile(r" \([^)]*\)")
+_SCALE = re.compile(r"(?:a number|the whole scale) from (-?[\d.]+) to (-?[\d.]*\d)")
 
 
 @dataclass(frozen=True)
@@ -25,7 +30,9 @@ class RequestInfo:
         system: the system prompt.
         prompt: all turns, joined by blank lines; ``last`` is the last of them.
         schema: the JSON Schema asked for, natively or as a forced tool.
-        choices: the closed set that the schema's answer is chosen from.
+        choices: the closed set that the schema's answer is chosen from, or that the last words of
+            the prompt name ("Answer with exactly one word: approve or reject.").
+        scale: the numbers between which the prompt asks for one ("a number from 1 to 10").
         tool: the name of the tool that is forced, if one is.
         wants_logprobs: whether token probabilities are asked for.
         key: hash of the body.
@@ -41,6 +48,7 @@ class RequestInfo:
     last: str
     schema: dict[str, Any] | None
     choices: tuple[str, ...]
+    scale: tuple[float, float] | None
     tool: str | None
     wants_logprobs: bool
     stream: bool
@@ -65,6 +73,9 @@ def read_request(
     if api == "openai":
         system = "\n\n".join(text for role, text in turns if role in {"system", "developer"})
         turns = [(role, text) for role, text in turns if role not in {"system", "developer"}]
+    last = turns[-1][1] if turns else ""
+    if schema is None:
+        schema = _schema_in_words(system)
     return RequestInfo(
         api=api,
         path=path,
@@ -73,9 +84,10 @@ def read_request(
         model=str(body.get("model", "")),
         system=system,
         prompt="\n\n".join(text for _, text in turns),
-        last=turns[-1][1] if turns else "",
+        last=last,
         schema=schema,
-        choices=closed_set(schema),
+        choices=closed_set(schema) or named_choices(last),
+        scale=named_scale(last),
         tool=tool,
         wants_logprobs=bool(body.get("logprobs")),
         stream=bool(body.get("stream")),
@@ -116,6 +128,31 @@ def closed_set(schema: dict[str, Any] | None) -> tuple[str, ...]:
                 if isinstance(place, dict) and isinstance(place.get("enum"), list):
                     return tuple(str(value) for value in place["enum"])
     return ()
+
+
+def named_choices(prompt: str) -> tuple[str, ...]:
+    """The words that a prompt's last sentence offers, or nothing."""
+    match = _OFFER.search(prompt)
+    if match is None:
+        return ()
+    words = _ASIDE.sub("", match.group(1))
+    return tuple(word.strip() for word in re.split(r", | or ", words) if word.strip())
+
+
+def named_scale(prompt: str) -> tuple[float, float] | None:
+    """The scale on which a prompt asks for a number, or None."""
+    match = _SCALE.search(prompt)
+    return (float(match.group(1)), float(match.group(2))) if match else None
+
+
+def _schema_in_words(system: str) -> dict[str, Any] | None:
+    """A schema that the system prompt ends with, for APIs that cannot be given one."""
+    _, found, text = system.rpartition("JSON Schema, and nothing else:\n")
+    try:
+        schema = json.loads(text) if found else None
+    except ValueError:
+        return None
+    return schema if isinstance(schema, dict) else None
 
 
 def _anthropic_schema(body: dict[str, Any]) -> tuple[dict[str, Any] | None, str | None]:

@@ -74,10 +74,14 @@ class Reply:
                 return str(self.answer)
             if self.probabilities:
                 return max(self.probabilities, key=lambda token: self.probabilities[token])  # type: ignore[index]
+            if asked.choices:
+                return asked.choices[pick(asked) % len(asked.choices)]
             return f"Answer {asked.key[:8]}."
         value = example(asked.schema, pick(asked))
         if isinstance(value, dict):
             known = asked.schema.get("properties") or {}
+            if asked.scale is not None and isinstance(value.get("answer"), float):
+                value["answer"] = _on_scale(asked.scale, pick(asked))
             for name in ("answer", "confidence", "rationale"):
                 mine = getattr(self, name)
                 if mine is not None and name in known:
@@ -217,6 +221,11 @@ def example(schema: Mapping[str, Any], pick: int = 0, root: Mapping[str, Any] | 
     if kind == "null":
         return None
     return "ok".ljust(int(schema.get("minLength", 0)), ".")
+
+
+def _on_scale(scale: tuple[float, float], pick: int) -> float:
+    low, high = scale
+    return low + (high - low) * (pick % 11) / 10 if pick else (low + high) / 2
 
 
 def _confidence(part: Mapping[str, Any]) -> float:

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from tests.loopback import LoopbackProvider, Reply, RequestInfo, Rule, Script, example
 from tests.loopback.accounting import PrefixCache, Segment
+from tests.loopback.asking import named_choices, named_scale
 
 pytest_plugins = ("tests.loopback.fixtures",)
 
@@ -282,6 +283,54 @@ SCHEMAS: list[dict[str, Any]] = [
 @given(pick=st.integers(0, 2**32))
 def test_the_default_answer_satisfies_its_schema(schema: dict[str, Any], pick: int) -> None:
     jsonschema.validate(example(schema, pick), schema)
+
+
+class TestReadingThePrompt:
+    @pytest.mark.parametrize(
+        ("prompt", "choices"),
+        [
+            ("? Answer with exactly one word: first, second or tie.", ("first", "second", "tie")),
+            ("? Answer with exactly one of these: a refund, b.", ("a refund", "b")),
+            (
+                "? Answer with exactly one word: approve (it does) or reject (it does not).",
+                ("approve", "reject"),
+            ),
+            ("Answer with exactly one word: yes or no. Then stop", ()),
+        ],
+    )
+    def test_the_words_that_are_offered_are_seen(
+        self, prompt: str, choices: tuple[str, ...]
+    ) -> None:
+        assert named_choices(prompt) == choices
+
+    def test_the_scale_that_is_named_is_seen(self) -> None:
+        assert named_scale("Use the whole scale from -1 to 2.5.") == (-1.0, 2.5)
+        assert named_scale('{"confidence": <from 0 to 1>}') is None
+
+    async def test_a_schema_in_words_is_obeyed(self, loopback: LoopbackProvider) -> None:
+        system = f"Judge. Satisfy this JSON Schema, and nothing else:\n{json.dumps(BALLOT)}"
+        async with claude(loopback) as sdk:
+            message = await sdk.messages.create(
+                model="claude-opus-5-5", max_tokens=9, messages=HELLO, system=system
+            )
+        block = message.content[0]
+        assert block.type == "text"
+        jsonschema.validate(json.loads(block.text), BALLOT)
+
+    async def test_a_word_that_is_offered_is_the_default_answer(self) -> None:
+        prompt = "Well? Answer with exactly one word: yes or no."
+        async with LoopbackProvider() as provider, gpt(provider) as sdk:
+            done = await sdk.chat.completions.create(
+                model="gpt-5.4",
+                messages=[{"role": "user", "content": prompt}],
+                logprobs=True,
+                top_logprobs=5,
+            )
+        assert done.choices[0].message.content == "yes"
+        logprobs = done.choices[0].logprobs
+        assert logprobs is not None
+        assert logprobs.content is not None
+        assert [top.token for top in logprobs.content[0].top_logprobs] == ["yes", "no"]
 
 
 class TestCounting:

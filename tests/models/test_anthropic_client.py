@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -57,6 +59,21 @@ def sent(loopback: LoopbackProvider) -> Bodies:
 
 def test_it_is_a_model_client() -> None:
     assert isinstance(AnthropicClient(prices=PRICES), ModelClient)
+
+
+async def test_it_can_be_prepared_before_any_deadline_runs() -> None:
+    client = AnthropicClient(prices=PRICES)
+    await client.prepare()
+    await client.aclose()
+    assert "anthropic" in sys.modules
+
+
+def test_importing_it_imports_no_sdk() -> None:
+    code = (
+        "import sys, consensus.models.anthropic_client;"
+        "assert not {'anthropic', 'litellm', 'openai', 'httpx', 'aiohttp'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 class TestAsking:

@@ -41,6 +41,12 @@ def test_a_shared_beginning_cannot_be_told(choices: tuple[str, ...], token: str)
     assert read_first_token(choices, tops(**{token: 0.9})).probabilities is None
 
 
+def test_a_whole_token_counts_for_itself_where_the_longer_ones_are_tokens_too() -> None:
+    listed = [("1", math.log(0.2)), ("10", math.log(0.3)), ("7", math.log(0.5))]
+    read = read_first_token(("1", "7", "10"), listed)
+    assert read.probabilities == pytest.approx((0.2, 0.5, 0.3))
+
+
 def test_a_trace_of_a_shared_beginning_spoils_nothing() -> None:
     listed = tops(refund=0.7, reject=0.29, re=0.001)
     assert read_first_token(("refund", "reject"), listed).probabilities == pytest.approx(

@@ -6,6 +6,8 @@ import asyncio
 import json
 import logging
 import os
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import Any
@@ -58,6 +60,21 @@ def sent(loopback: LoopbackProvider) -> Bodies:
 
 def test_it_is_a_model_client() -> None:
     assert isinstance(LiteLLMClient(prices=PRICES), ModelClient)
+
+
+async def test_it_can_be_prepared_before_any_deadline_runs() -> None:
+    client = LiteLLMClient(prices=PRICES)
+    await client.prepare()
+    await client.aclose()
+    assert "litellm" in sys.modules
+
+
+def test_importing_it_imports_no_sdk() -> None:
+    code = (
+        "import sys, consensus.models.litellm_client;"
+        "assert not {'anthropic', 'litellm', 'openai', 'httpx', 'aiohttp'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 class TestAsking:
