@@ -9,7 +9,7 @@ Dirichlet with concentration s = 1/ρ − 1, so that two seats' errors correlate
 
     log P(counts | k) = log DirichletMultinomial(counts; s·C[k, ·]) ,
 
-a Pólya urn (Pearson 1925; Minka 2000). Blocks are multiplied; ``discount`` raises each block's
+a Pólya urn (Eggenberger & Pólya 1923; Minka 2000). Blocks are multiplied; ``discount`` raises each block's
 likelihood to a power ≤ 1 where the blocks are themselves correlated. At p = .8 and ρ = .44 four
 votes to none give .914, eight to two .735 (a simulation in the tests gives them back).
 
