@@ -9,9 +9,9 @@ Dirichlet with concentration s = 1/ρ − 1, so that two seats' errors correlate
 
     log P(counts | k) = log DirichletMultinomial(counts; s·C[k, ·]) ,
 
-a Pólya urn (Eggenberger & Pólya 1923; Minka 2000). Blocks are multiplied; ``discount`` raises each block's
-likelihood to a power ≤ 1 where the blocks are themselves correlated. At p = .8 and ρ = .44 four
-votes to none give .914, eight to two .735 (a simulation in the tests gives them back).
+a Pólya urn (Eggenberger & Pólya 1923; Minka 2000). Blocks are multiplied; ``discount`` raises each
+block's likelihood to a power ≤ 1 where the blocks are themselves correlated. At p = .8 and ρ = .44
+four votes to none give .914, eight to two .735 (a simulation in the tests gives them back).
 
 Half votes count as half of the next vote's evidence (the log-likelihood is linear between whole
 counts).
@@ -53,12 +53,11 @@ __all__ = [
 ]
 
 COLD_ACCURACY = 0.75
-"""Assumed accuracy of a seat without a profile: below what small models of 2026 reach on the
-recorded judgement sets' easier half, above what they reach on the harder one."""
+"""Assumed accuracy of a seat without a profile: the median model's on the recorded medical cases."""
 
 COLD_CORRELATION = 0.44
 """Assumed correlation of two seats' errors without a profile: nine judges of seven families carry
-about two effective votes, 9/(1+8ρ) = 2."""
+about two effective votes, 9/(1+8ρ) = 2; recorded sets give .35–.49 between models."""
 
 
 def block_posterior(
@@ -101,9 +100,7 @@ def cold_start_posterior(
     """Posterior without a profile: equal seats, all of them in one block.
 
     Uses :data:`COLD_ACCURACY` and :data:`COLD_CORRELATION`. Different models err together about as
-    much as one model under different framings, so blocks are pooled. Mark it uncalibrated. Where a
-    case has so many or so few options that .75 is no better than chance nothing changes: K ≥ 2
-    always leaves .75 above 1/K.
+    much as one model under different framings, so blocks are pooled. Mark it uncalibrated.
     """
     pooled = np.asarray(counts_by_block, dtype=np.float64).sum(axis=-2, keepdims=True)
     return block_posterior(pooled, COLD_ACCURACY, COLD_CORRELATION, prior, options=options)
