@@ -53,7 +53,7 @@ __all__ = [
 ]
 
 COLD_ACCURACY = 0.75
-"""Assumed accuracy of a seat without a profile: the median model's on the recorded medical cases."""
+"""Assumed accuracy of a seat without a profile: the median model's on recorded medical cases."""
 
 COLD_CORRELATION = 0.44
 """Assumed correlation of two seats' errors without a profile: nine judges of seven families carry
