@@ -88,7 +88,7 @@ def test_no_order_is_shown_as_its_label_and_the_first_item_stands_anywhere() -> 
         places: Counter[int] = Counter()
         for case in cases:
             assert isinstance(case.task, Rank)
-            assert list(case.task.items) not in (case.reference, case.reference[::-1]), case.id
+            assert list(case.task.items) != case.reference, case.id
             places[case.task.items.index(case.reference[0])] += 1
         assert max(places.values()) <= 0.5 * len(cases), name
 
