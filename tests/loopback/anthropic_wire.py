@@ -204,7 +204,7 @@ def _bad_schema(asked: RequestInfo) -> Reply | None:
     forced = (asked.body.get("tool_choice") or {}).get("type") in {"tool", "any"}
     if forced and _is(asked.model, _NO_FORCED_TOOL):
         return _bad("tool_choice: forced tool use is not supported for this model")
-    if asked.schema is None or asked.tool:
+    if not asked.body.get("output_config") or asked.schema is None:
         return None
     if _is(asked.model, _NO_NATIVE_SCHEMA):
         return _bad("output_config.format: not supported for this model")

@@ -164,7 +164,10 @@ def stream(completion: dict[str, Any], *, with_usage: bool) -> Iterator[bytes]:
 def _logprobs(asked: RequestInfo, reply: Reply, text: str) -> dict[str, Any]:
     top = int(asked.body.get("top_logprobs") or 0)
     first = text.split(" ", maxsplit=1)[0] if text else ""
-    given = reply.probabilities or {first: 0.9}
+    given = reply.probabilities or {first: 0.8}
+    if reply.probabilities is None:
+        others = {word.split(" ")[0] for word in asked.choices} - {first}
+        given = {**given, **{word: 0.15 / len(others) for word in sorted(others)}}
     ranked = sorted(given.items(), key=lambda item: -item[1])
     listed = [_token(token, probability) for token, probability in ranked]
     taken = next((t for t in listed if t["token"] == first), listed[0])

@@ -31,7 +31,11 @@ from tests.models.provider_faults import (
 )
 
 pytest_plugins = ("tests.loopback.fixtures",)
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+# litellm's own imports warn.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:Items .* using the `ReadOnly`:UserWarning"),
+]
 
 GPT = "openai/gpt-5.4"
 PRICES = PriceBook()

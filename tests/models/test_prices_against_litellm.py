@@ -17,7 +17,11 @@ from consensus.errors import PriceError
 from consensus.models.price_map import load_map
 from consensus.models.prices import PriceBook
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+# litellm's own imports warn.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:Items .* using the `ReadOnly`:UserWarning"),
+]
 
 HAIKU = "anthropic/claude-haiku-5-5"
 BOOK = PriceBook()
