@@ -34,7 +34,7 @@ pytest_plugins = ("tests.loopback.fixtures",)
 # litellm's own imports warn.
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore:Items .* using the `ReadOnly`:UserWarning"),
+    pytest.mark.filterwarnings("ignore:.*`ReadOnly` qualifier:UserWarning"),
 ]
 
 GPT = "openai/gpt-5.4"

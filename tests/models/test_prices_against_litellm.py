@@ -20,7 +20,7 @@ from consensus.models.prices import PriceBook
 # litellm's own imports warn.
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore:Items .* using the `ReadOnly`:UserWarning"),
+    pytest.mark.filterwarnings("ignore:.*`ReadOnly` qualifier:UserWarning"),
 ]
 
 HAIKU = "anthropic/claude-haiku-5-5"
