@@ -7,6 +7,7 @@ number of bytes that the manifest gives it.
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import hashlib
 import importlib.util
@@ -206,13 +207,15 @@ def _pip() -> list[str]:
 
 
 def _bytes_under(folder: Path) -> int:
+    """Bytes that have come so far, while pip makes, moves and deletes files and folders.
+
+    ``os.walk`` passes over a folder that is gone; ``Path.rglob`` would raise.
+    """
     total = 0
-    for path in folder.rglob("*"):
-        try:
-            if path.is_file() and path.name != "log":
-                total += path.stat().st_size
-        except OSError:
-            continue  # moved or deleted by pip meanwhile
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(OSError):
+                total += 0 if name == "log" else (Path(place) / name).stat().st_size
     return total
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+import os
 import random
 import shutil
 import subprocess
@@ -418,3 +419,24 @@ def test_importing_it_loads_nothing_heavy() -> None:
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
+
+
+def test_counting_what_came_survives_folders_that_vanish_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import shutil
+
+    from consensus.models import _catalogue_fetch
+
+    (tmp_path / "kept").write_bytes(b"12345")
+    (tmp_path / "gone").mkdir()
+    (tmp_path / "gone" / "x").write_bytes(b"1")
+    scandir = os.scandir
+
+    def scan(path: object) -> object:
+        if str(path).endswith("gone"):
+            shutil.rmtree(tmp_path / "gone", ignore_errors=True)
+        return scandir(path)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(os, "scandir", scan)
+    assert _catalogue_fetch._bytes_under(tmp_path) == 5
