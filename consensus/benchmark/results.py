@@ -23,7 +23,7 @@ from consensus.errors import SuiteError
 from consensus.oracles import Oracle, PythonOracle, Rubric
 from consensus.tasks import Score
 
-__all__ = ["Answered", "case_record", "figures", "write_results"]
+__all__ = ["Answered", "case_record", "figures", "json_line", "write_results", "write_whole"]
 
 UNGRADED = "ungraded"
 """The failure class of an answer that its grader gave no marks: no score, and no pass."""
@@ -73,17 +73,17 @@ def write_results(
     records = {
         case.id: case_record(case, suite.oracle(case), by_case[case.id]) for case in suite.cases
     }
-    _write(folder / "cases.jsonl", (_line(record) for record in records.values()))
-    _write(
+    write_whole(folder / "cases.jsonl", (json_line(record) for record in records.values()))
+    write_whole(
         folder / "answers.jsonl",
         (
-            _line(_answer(answered, records[case.id]["options"]))
+            json_line(_answer(answered, records[case.id]["options"]))
             for case in suite.cases
             for answered in by_case[case.id]
         ),
     )
     text = json.dumps(manifest, ensure_ascii=False, indent=1, sort_keys=True, allow_nan=False)
-    _write(folder / "manifest.json", [text + "\n"])
+    write_whole(folder / "manifest.json", [text + "\n"])
 
 
 def case_record(case: Case, oracle: Oracle, answers: Sequence[Answered]) -> dict[str, Any]:
@@ -223,11 +223,13 @@ def figures(answers: Iterable[Answered], models: Sequence[str]) -> dict[str, dic
     return found
 
 
-def _line(record: Mapping[str, Any]) -> str:
+def json_line(record: Mapping[str, Any]) -> str:
+    """One line of a JSONL file."""
     return json.dumps(record, ensure_ascii=False, separators=(",", ":"), allow_nan=False) + "\n"
 
 
-def _write(path: Path, lines: Iterable[str]) -> None:
+def write_whole(path: Path, lines: Iterable[str]) -> None:
+    """Write a file whole, or leave the old one."""
     part = path.with_name(path.name + ".part")
     with part.open("w", encoding="utf-8", newline="\n") as stream:
         stream.writelines(lines)
