@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from consensus.cli.bench import import_, replay, run, suite
+from consensus.cli.bench import import_, replay, review, run, suite
 
 __all__ = ["app"]
 
@@ -27,4 +27,5 @@ def root() -> None:
 app.command("replay")(replay.replay)
 app.command("run")(run.run)
 app.command("import")(import_.import_)
+app.command("review")(review.review)
 app.add_typer(suite.app, name="suite")
