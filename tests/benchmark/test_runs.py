@@ -486,3 +486,57 @@ def test_a_cancelled_run_writes_what_it_has(tmp_path: Path) -> None:
     asyncio.run(cut_short())
     kept = lines(tmp_path / "run/answers.jsonl")
     assert {a["case"] for a in kept} == {f"r{i:02d}" for i in (1, *range(10, 20))}
+
+
+# -- the commands ----------------------------------------------------------------------------------
+
+
+def test_a_dry_run_calls_nothing_and_leaves_no_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    suite_folder(tmp_path, SUITE, refunds(3))
+    policy(tmp_path)
+    arguments = ["bench", "run", str(tmp_path / "suite"), "--policy", str(tmp_path / "policy.toml")]
+    arguments += ["--out", str(tmp_path / "run"), "--samples", "2", "--dry-run", "--json"]
+    assert run_command(arguments) == 0
+    estimate = json.loads(capsys.readouterr().out)
+    assert estimate["calls"] == 12
+    assert 0 < estimate["usd"] < estimate["worst_usd"]
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_cap_that_is_met_ends_with_1_and_says_how_to_go_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    suite_folder(tmp_path, SUITE, refunds(3))
+    policy(tmp_path)
+    arguments = ["bench", "run", str(tmp_path / "suite"), "--policy", str(tmp_path / "policy.toml")]
+    arguments += ["--out", str(tmp_path / "run"), "--quiet"]
+    assert run_command([*arguments, "--max-usd", "0"]) == 1
+    said = capsys.readouterr().err
+    assert "partial: 6 of 6" in said
+    assert "run the same command again" in said
+    assert run_command(arguments) == 0
+
+
+def test_an_unknown_tier_is_named_with_those_that_there_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    suite_folder(tmp_path)
+    policy(tmp_path)
+    arguments = ["bench", "run", str(tmp_path / "suite"), "--policy", str(tmp_path / "policy.toml")]
+    assert run_command([*arguments, "--out", str(tmp_path / "r"), "--tiers", "huge"]) == 1
+    assert 'no tier "huge" (one of small)' in capsys.readouterr().err
+
+
+def test_the_check_command_names_every_fault_and_ends_with_1(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = suite_folder(tmp_path, SUITE, [*refunds(2), {"id": "x"}, {"id": "y"}])
+    assert run_command(["bench", "suite", "check", str(root)]) == 1
+    said = capsys.readouterr().err
+    assert "cases.jsonl:3" in said
+    assert "cases.jsonl:4" in said
+    root = suite_folder(tmp_path, ALL_KINDS, ONE_OF_EACH)
+    assert run_command(["bench", "suite", "check", str(root), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["cases"] == 6

@@ -16,11 +16,10 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from consensus.benchmark.importing.exchange import Exchange
-from consensus.tasks import Kind
 
-__all__ = ["Group", "GuessedKind", "find_groups", "guess_kind"]
+__all__ = ["Group", "GuessedKind", "approving", "find_groups", "guess_kind"]
 
-GuessedKind = Kind | Literal["skip"]
+GuessedKind = Literal["approve", "choose", "compare", "rank", "score", "generate", "skip"]
 
 MAX_GROUPS = 500
 """More types than that are no types: the rest goes into the nearest."""
@@ -32,7 +31,8 @@ _WORD = re.compile(r"\w+")
 _WORDS = 400
 """Words at each end of a prompt that are looked at: templates stand at the ends."""
 
-_ALIKE = 0.6
+_ALIKE = 0.7
+"""The share of the smaller template that two prompts of one type have in common."""
 _SHARED = 0.25
 """A triple in this share of a system prompt's calls belongs to a template."""
 _SHARED_BARE = 0.05
@@ -50,7 +50,7 @@ _MOST = 0.95
 _APPROVE = frozenset({"approve", "approved", "accept", "accepted", "allow", "allowed"})
 _REJECT = frozenset({"reject", "rejected", "deny", "denied", "block", "blocked", "refuse"})
 _FIELDS = ("label", "decision", "verdict", "answer", "category", "class", "intent", "sentiment")
-_SCALES = ((0.0, 1.0), (1.0, 5.0), (0.0, 10.0), (1.0, 10.0), (0.0, 100.0))
+_SCALES = ((0.0, 1.0), (1.0, 5.0), (0.0, 5.0), (1.0, 10.0), (0.0, 10.0), (0.0, 100.0))
 
 
 @dataclass(slots=True)
@@ -148,8 +148,10 @@ def _by_template(exchanges: Sequence[Exchange], system: str, members: list[int])
 def _nearest(template: frozenset[str], found: list[tuple[frozenset[str], Group]]) -> Group | None:
     best, most = None, _ALIKE
     for other, group in found[:MAX_GROUPS]:
-        union = len(template | other)
-        alike = len(template & other) / union if union else 1.0
+        smaller = min(len(template), len(other))
+        if smaller == 0:
+            continue
+        alike = len(template & other) / smaller
         if alike >= most:
             best, most = group, alike
     return best
@@ -209,19 +211,22 @@ def _guess_labels(group: Group, labels: tuple[str, ...]) -> None:
 
 
 def _closed(outputs: Sequence[str]) -> tuple[str, ...]:
-    """The labels of a closed set, or nothing: few, short, and most of them said more than once."""
+    """The labels of a closed set, or nothing: few, short, each said more than once, nearly all."""
     counts = Counter(normal_label(text) for text in outputs)
-    if "" in counts or len(counts) < 2 or len(counts) > _MAX_LABELS:
+    labels = {
+        label
+        for label, times in counts.items()
+        if times > 1 and label and len(label) <= _LABEL_CHARS and "\n" not in label
+    }
+    said = sum(counts[label] for label in labels)
+    if not 2 <= len(labels) <= _MAX_LABELS or len(outputs) < 2 * len(labels):
         return ()
-    if any(len(label) > _LABEL_CHARS or "\n" in label for label in counts):
-        return ()
-    repeated = sum(times for times in counts.values() if times > 1)
-    if repeated < 0.8 * len(outputs) or len(outputs) < 2 * len(counts):
+    if said < _MOST * len(outputs):
         return ()
     spelt: dict[str, Counter[str]] = defaultdict(Counter)
     for text in outputs:
         spelt[normal_label(text)][text.strip().strip("\"'`*.")] += 1
-    return tuple(sorted(spelt[label].most_common(1)[0][0] for label in counts))
+    return tuple(sorted(spelt[label].most_common(1)[0][0] for label in labels))
 
 
 def normal_label(text: str) -> str:
