@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from consensus.cli.bench import import_, replay, review, run, suite
+from consensus.cli.bench import import_, replay, report, review, run, suite
 
 __all__ = ["app"]
 
@@ -28,4 +28,5 @@ app.command("replay")(replay.replay)
 app.command("run")(run.run)
 app.command("import")(import_.import_)
 app.command("review")(review.review)
+app.command("report")(report.report)
 app.add_typer(suite.app, name="suite")
