@@ -23,12 +23,12 @@ from typing import Any, Self, TypeVar
 from consensus.assembly import assemble, conclude_hops, frontier_of
 from consensus.ballots import PICO, Answer, Ballot, Cost, Failure
 from consensus.decisions import Decision, Frontier
-from consensus.errors import DeclarationError
+from consensus.errors import ConsensusError, DeclarationError
 from consensus.ledger.jobs import CallScope, PaidCalls
 from consensus.ledger.place import ledger_path
 from consensus.ledger.receipts import Receipt
 from consensus.ledger.store import Ledger
-from consensus.models.factory import ClientFactory
+from consensus.models.factory import ClientFactory, provider_of
 from consensus.models.gateway import CallContext, Gateway
 from consensus.models.ids import new_id
 from consensus.models.prices import PriceBook
@@ -41,9 +41,10 @@ from consensus.orchestrators.together import both
 from consensus.panel.asking import ask
 from consensus.panel.book import PromptBook, load_prompts
 from consensus.panel.exchange import candidates_task, debate_request
+from consensus.panel.rendering import render
 from consensus.panel.seats import Seat, build_panel
 from consensus.policy.load import find_prompts, load_policy
-from consensus.policy.route import Hop, Route, route
+from consensus.policy.route import BYTES_PER_TOKEN, Hop, Route, route
 from consensus.policy.table import PolicyTable
 from consensus.tasks import KINDS, Generate, Task, parse_task
 
@@ -54,6 +55,9 @@ R = TypeVar("R")
 
 FRONTIER_SEAT = 1_000_000
 """The frontier's place beside the panel: never that of a seat."""
+
+CACHE_MINIMUM = 1024
+"""Tokens of the shortest cached prefix where the price map names none."""
 
 LOOKAHEAD = 4
 """How many times ``concurrency`` finished decisions may wait for a slow one before them."""
@@ -72,6 +76,24 @@ class _PanelSession:
 
     async def ask(self, seat: Seat) -> Ballot | Failure:
         return await ask(self.task, seat, self.gateway, self.context, self.book)
+
+    def first(self, seats: Sequence[Seat]) -> Sequence[Seat]:
+        """One seat of each model whose long shared prefix its provider would cache.
+
+        A prefix can be read only once the answer that wrote it has begun: seats that start together
+        would all pay for writing it. Five seats on a long text cost a quarter so.
+        """
+        by_model: dict[str, list[Seat]] = {}
+        for seat in seats:
+            by_model.setdefault(seat.model, []).append(seat)
+        prices = self.gateway.prices
+        return [
+            group[0]
+            for model, group in by_model.items()
+            if len(group) > 1
+            and prices.supports(model, "supports_prompt_caching")
+            and _prefix_tokens(self.task, group[0], self.book) >= _cache_minimum(prices, model)
+        ]
 
     async def ask_again(
         self, seat: Seat, own: Ballot, others: Sequence[Ballot], turn: int
@@ -102,6 +124,23 @@ class _PanelSession:
 
     def acceptable(self, answer: Answer) -> bool | None:
         return None if self.oracle is None else self.oracle.judge(answer).passed
+
+
+def _prefix_tokens(task: Task, seat: Seat, book: PromptBook) -> int:
+    """Tokens, at four bytes each, that every seat of the task begins with."""
+    request = render(task, seat, book)
+    size = len(request.system.encode())
+    for part in request.turns[0].parts:
+        size += len(part.text.encode())
+        if part.cache:
+            return size // BYTES_PER_TOKEN
+    return 0
+
+
+def _cache_minimum(prices: PriceBook, model: str) -> int:
+    """The shortest prefix, in tokens, that the model's provider caches."""
+    least = prices.fact(model, "prompt_cache_min_tokens")
+    return least if isinstance(least, int) else CACHE_MINIMUM
 
 
 class Engine:
@@ -136,6 +175,7 @@ class Engine:
         self._ledger = _open_ledger(ledger, self.table)
         self._clients = clients
         self._gateway: Gateway | None = None
+        self._prepared: set[str] = set()
 
     async def __aenter__(self) -> Self:
         self._start()
@@ -210,8 +250,11 @@ class Engine:
         decision_id: str,
         earlier: PaidCalls | None = None,
     ) -> Decision:
-        started = time.perf_counter()
         way = route(self.table, task)
+        if frontier is not None:
+            self.prices.price(frontier)
+        await self._prepare((*way.models, *([frontier] if frontier else ())))
+        started = time.perf_counter()
         context = CallContext(
             decision_id=decision_id,
             seat=0,
@@ -225,7 +268,6 @@ class Engine:
             hops, latency = await self._walk(task, way, context, started)
             beside = None
         else:
-            self.prices.price(frontier)
             panel = self._walk(task, way, context, started)
             its = replace(context, paid=_own(earlier, decision_id, frontier=True))
             (hops, latency), answer = await both(panel, self._ask_frontier(task, its, frontier))
@@ -239,6 +281,21 @@ class Engine:
         if earlier_pico:
             measured["earlier_pico"] = earlier_pico
         return await self._finish(task, way, hops, decision_id, measured, beside)
+
+    async def _prepare(self, models: Iterable[str]) -> None:
+        """Load the providers' libraries before any deadline runs: some take seconds to import."""
+        gateway = self._start()
+        for model in models:
+            provider = provider_of(model)
+            if provider in self._prepared:
+                continue
+            self._prepared.add(provider)
+            try:
+                prepare = getattr(gateway.clients.client(model), "prepare", None)
+            except ConsensusError:
+                continue  # said by the call itself, with everything that belongs to it
+            if prepare is not None:
+                await prepare()
 
     async def _walk(
         self, task: Task, way: Route, context: CallContext, started: float

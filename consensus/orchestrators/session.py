@@ -26,6 +26,10 @@ class Session(Protocol):
         """Put the task to one seat; a seat's trouble is a failure, never an exception."""
         ...
 
+    def first(self, seats: Sequence[Seat]) -> Sequence[Seat]:
+        """The seats to ask before the others, so that those can read what these let be cached."""
+        ...
+
     async def ask_again(
         self, seat: Seat, own: Ballot, others: Sequence[Ballot], turn: int
     ) -> Ballot | Failure:
@@ -53,14 +57,18 @@ class Orchestrator(Protocol):
 
 
 async def poll_seats(session: Session, seats: Sequence[Seat]) -> Poll:
-    """Ask these seats at once; results in seat order.
+    """Ask these seats at once (those that fill a prompt cache first); results in seat order.
 
     Group semantics: one seat's failure never stops the others; a bug in our own code (any
     exception at all) cancels them and is raised.
     """
     if len(seats) == 1:
         return sort_poll([await session.ask(seats[0])])
-    return sort_poll(await together(session.ask(seat) for seat in seats))
+    first = session.first(seats)
+    early = await together(session.ask(seat) for seat in first) if first else []
+    asked = {seat.index for seat in first}
+    rest = (session.ask(seat) for seat in seats if seat.index not in asked)
+    return sort_poll([*early, *await together(rest)])
 
 
 def join_polls(first: Poll, second: Poll) -> Poll:
