@@ -8,18 +8,21 @@ ballots stand: they are sorted, counted, and summed exactly.
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Sequence
 
 from pydantic import BaseModel, ConfigDict
 
+from consensus.aggregation.conformal import prediction_sets
 from consensus.ballots import Answer, Ballot, Failure
 from consensus.decisions import Action
+from consensus.orchestrators.calibration import Stage
 from consensus.orchestrators.evidence import (
+    combine,
     consensus_ranking,
     leaders,
-    median_score,
-    option_posterior,
+    read_scores,
 )
 from consensus.orchestrators.spec import Acceptance, HopRecord, StrategySpec
 from consensus.tasks import Kind
@@ -56,6 +59,11 @@ class Leader(BaseModel):
     probability: float | None
     supporters: frozenset[int]
     """Seats (of all voiced hops) whose ballot agrees with the leader."""
+    stage: Stage | None = None
+    """Of the calibration that stands behind the posterior, if one covers all of it."""
+    cases: int = 0
+    """Labelled cases behind it; 0 is a cold start."""
+    notes: tuple[str, ...] = ()
 
 
 def conclude(
@@ -102,8 +110,9 @@ def conclude(
         "probability": leader.probability,
         "agreement": agreement,
         "tied": leader.tied,
-        "calibrated": False,
+        "calibrated": leader.cases > 0,
     }
+    reasons.extend(leader.notes)
     if leader.tied:
         names = " = ".join(_name(kind, options, option) for option in leader.tied)
         reasons.append(f"a tie: {names}; the order of a list decides nothing")
@@ -139,13 +148,14 @@ def _leader(
         return _score_leader(hops, scale)
     if kind == "generate":
         return _generate_leader(hops)
-    return _option_leader(options, hops, escalated)
+    return _option_leader(kind, options, hops, escalated)
 
 
 def _option_leader(
-    options: Sequence[str], hops: Sequence[HopRecord], escalated: Sequence[bool]
+    kind: Kind, options: Sequence[str], hops: Sequence[HopRecord], escalated: Sequence[bool]
 ) -> Leader:
-    posterior = option_posterior(options, hops, escalated)
+    opinion = combine(kind, options, hops, escalated)
+    posterior = opinion.posterior
     best = max(posterior.values())
     tied = leaders(posterior)
     supporters = frozenset(
@@ -159,6 +169,9 @@ def _option_leader(
         posterior=posterior,
         probability=best,
         supporters=supporters,
+        stage=opinion.stage,
+        cases=opinion.cases,
+        notes=opinion.notes,
     )
 
 
@@ -176,7 +189,8 @@ def _rank_leader(
 ) -> Leader:
     orders = [tuple(b.answer) for hop in hops for b in hop.ballots if isinstance(b.answer, tuple)]
     groups = consensus_ranking(options, orders)
-    posterior = option_posterior(options, [_first_places(hop) for hop in hops], escalated)
+    first = [_first_places(hop) for hop in hops]
+    posterior = combine("rank", options, first, escalated).posterior
     unsettled = {item for group in groups if len(group) > 1 for item in group}
     if unsettled:
         return Leader(
@@ -214,7 +228,8 @@ def _first_places(hop: HopRecord) -> HopRecord:
 def _score_leader(hops: Sequence[HopRecord], scale: tuple[float, float]) -> Leader:
     ballots = [b for b in hops[-1].ballots if isinstance(b.answer, int | float)]
     values = [float(b.answer) for b in ballots if isinstance(b.answer, int | float)]
-    middle = median_score(values)
+    reading = read_scores(hops, scale)
+    middle = reading.score
     near = SCORE_TOLERANCE * (scale[1] - scale[0])
     supporters = frozenset(
         b.seat
@@ -225,12 +240,17 @@ def _score_leader(hops: Sequence[HopRecord], scale: tuple[float, float]) -> Lead
     counts = Counter(f"{value:g}" for value in values)
     posterior = {key: counts[key] / len(values) for key in sorted(counts, key=float)}
     within = sum(1 for value in values if abs(value - middle) <= near + 1e-12)
+    probability = within / len(values)
+    if reading.error is not None:  # the judges' model: the chance that the score lies this near
+        probability = math.erf(near / (reading.error * math.sqrt(2.0)))
     return Leader(
         answer=middle,
         tied=(),
         posterior=posterior,
-        probability=within / len(values),
+        probability=probability,
         supporters=supporters,
+        cases=reading.cases,
+        notes=reading.notes,
     )
 
 
@@ -297,9 +317,25 @@ def _objections(
                 )
     if spec.accept is not None:
         found += _not_accepted(spec.accept, leader, share)
-    if probability is not None and spec.alpha is not None and probability < 1 - spec.alpha:
+    if spec.conformal:
+        found += _not_alone(spec, leader)
+    elif probability is not None and spec.alpha is not None and probability < 1 - spec.alpha:
         found.append(f"P = {probability:.3f} is below 1 − α = {1 - spec.alpha:.3f}")
     return found
+
+
+def _not_alone(spec: StrategySpec, leader: Leader) -> list[str]:
+    """Why the prediction set is not just the leader: split conformal, with the calibration's q̂."""
+    if leader.stage is None:
+        return ["no calibration covers these ballots: a prediction set cannot be drawn"]
+    quantile = math.inf if leader.stage.quantile is None else leader.stage.quantile
+    names = list(leader.posterior)
+    inside = prediction_sets(list(leader.posterior.values()), quantile).tolist()
+    held = [_short(name) for name, held in zip(names, inside, strict=True) if held]
+    if len(held) == 1:
+        return []
+    said = f"holds {len(held)} options: {', '.join(held[:5])}" if held else "is empty"
+    return [f"the prediction set at α = {spec.alpha or 0:g} {said}"]
 
 
 def _not_accepted(accept: Acceptance, leader: Leader, share: float) -> list[str]:
@@ -326,8 +362,12 @@ def _lead_sentence(kind: Kind, leader: Leader, hop: HopRecord, backing: int) -> 
     }.get(kind, _short(str(leader.answer)))
     sentence = f"{hop.name}: {backing} of {hop.spec.seats} configured seats say {what}"
     if leader.probability is not None:
-        sentence += f"; P = {leader.probability:.3f} (uncalibrated)"
+        sentence += f"; P = {leader.probability:.3f} ({_basis(leader)})"
     return sentence
+
+
+def _basis(leader: Leader) -> str:
+    return f"calibrated on {leader.cases:,} cases" if leader.cases else "uncalibrated"
 
 
 def _failures_named(hop: HopRecord) -> list[str]:

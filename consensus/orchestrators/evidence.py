@@ -8,17 +8,71 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
+from consensus.aggregation._numerics import canonical_mean
+from consensus.aggregation.confidence import cisc
 from consensus.aggregation.posteriors import block_posterior
-from consensus.ballots import Ballot
+from consensus.ballots import Ballot, Failure
+from consensus.orchestrators.calibrated import SeatArrays, judge_model, posterior
+from consensus.orchestrators.calibration import Calibration, ScoresFit, Stage
 from consensus.orchestrators.spec import HopRecord
+from consensus.tasks import Kind
 
-__all__ = ["TIE_TOLERANCE", "consensus_ranking", "leaders", "median_score", "option_posterior"]
+__all__ = [
+    "TIE_TOLERANCE",
+    "Opinion",
+    "Reading",
+    "combine",
+    "consensus_ranking",
+    "leaders",
+    "median_score",
+    "read_scores",
+]
+
+Floats = npt.NDArray[np.float64]
+
+LEAST = 1e-12
+"""Least probability that is carried on into a product with other parts."""
 
 TIE_TOLERANCE = 1e-9
 """Probabilities this close share first place."""
+
+
+class Opinion(NamedTuple):
+    """What the ballots of all hops say together.
+
+    Attributes:
+        posterior: option → probability.
+        stage: of the calibration behind all of it; None where any part is a cold start.
+        cases: that the calibration rests on; 0 without one.
+        notes: why it is not calibrated although it was meant to be.
+    """
+
+    posterior: dict[str, float]
+    stage: Stage | None = None
+    cases: int = 0
+    notes: tuple[str, ...] = ()
+
+
+class Reading(NamedTuple):
+    """Scores as read: the score, its standard error (None without a model of the judges)."""
+
+    score: float
+    error: float | None = None
+    cases: int = 0
+    notes: tuple[str, ...] = ()
+
+
+class _Part(NamedTuple):
+    """Hops whose ballots are read by one calibration, or one hop read by none."""
+
+    calibration: Calibration | None
+    hops: list[HopRecord]
+    stronger: list[bool]
 
 
 def leaders(posterior: Mapping[str, float]) -> tuple[str, ...]:
@@ -27,37 +81,166 @@ def leaders(posterior: Mapping[str, float]) -> tuple[str, ...]:
     return tuple(option for option, p in posterior.items() if best - p <= TIE_TOLERANCE)
 
 
-def option_posterior(
-    options: Sequence[str], hops: Sequence[HopRecord], escalated: Sequence[bool]
-) -> dict[str, float]:
-    """Probability of each option after these hops (design/engine.md, cold start).
+def combine(
+    kind: Kind, options: Sequence[str], hops: Sequence[HopRecord], escalated: Sequence[bool]
+) -> Opinion:
+    """Probability of each option after these hops (design/engine.md, aggregators).
 
-    Each hop is a block of its own. The last counts in full; an earlier one's log-likelihood is
-    discounted by 1 − ρ, since stronger models err on much the same cases as weaker ones.
+    Hops that one calibration covers are one panel. Everything else is a block of its own: the part
+    with the last hop counts in full, the log-likelihood of the others is discounted by 1 − ρ, since
+    stronger models err on much the same cases as weaker ones.
     """
+    parts, notes = _parts(kind, options, hops, escalated)
+    said = [_say(options, part) for part in parts]
+    notes += [note for one in said for note in one.notes]
+    if len(said) == 1 and said[0].stage is not None:
+        by_option = dict(zip(options, said[0].p.tolist(), strict=True))
+        return Opinion(by_option, said[0].stage, said[0].cases, tuple(notes))
+    if len(said) > 1 and any(one.stage is not None for one in said):
+        notes.append("not every hop is covered by the calibration: the posterior is uncalibrated")
     log = np.zeros(len(options))
-    for hop, stronger in zip(hops, escalated, strict=True):
-        cold = hop.spec.cold_start
-        accuracy = cold.stronger_accuracy if stronger else cold.accuracy
-        discount = 1.0 if hop is hops[-1] else 1.0 - cold.correlation
-        log += discount * np.log(_hop_posterior(options, hop, accuracy))
+    for part, one in zip(parts, said, strict=True):
+        last = any(hop is hops[-1] for hop in part.hops)
+        discount = 1.0 if last else 1.0 - part.hops[-1].spec.cold_start.correlation
+        log += discount * np.log(one.p)
+    return Opinion(_normalised(options, log), notes=tuple(notes))
+
+
+def _normalised(options: Sequence[str], log: Floats) -> dict[str, float]:
     weights = np.exp(log - log.max())
     total = math.fsum(weights.tolist())
     return dict(zip(options, (weights / total).tolist(), strict=True))
 
 
-def _hop_posterior(options: Sequence[str], hop: HopRecord, accuracy: float) -> np.ndarray:
-    if hop.spec.aggregator == "mean":
-        return _mean_of_distributions(options, hop.ballots, accuracy)
-    counts = np.array([[sum(1 for b in hop.ballots if b.answer == o) for o in options]])
-    return np.asarray(
-        block_posterior(counts, accuracy, hop.spec.cold_start.correlation), dtype=np.float64
+def _parts(
+    kind: Kind, options: Sequence[str], hops: Sequence[HopRecord], escalated: Sequence[bool]
+) -> tuple[list[_Part], list[str]]:
+    """Hops by the calibration that reads them: their own, else an earlier one that covers them."""
+    parts: list[_Part] = []
+    notes: list[str] = []
+    for hop, stronger in zip(hops, escalated, strict=True):
+        own = hop.spec.calibration
+        if own is not None and not own.fits(kind, options):
+            notes.append(f"{hop.name}: its calibration is for other tasks; this is a cold start")
+            own = None
+        asked = {ballot.model for ballot in hop.ballots}
+        for part in parts:
+            found = part.calibration
+            if found is not None and (own == found or (own is None and asked <= set(found.models))):
+                part.hops.append(hop)
+                part.stronger.append(stronger)
+                break
+        else:
+            parts.append(_Part(own, [hop], [stronger]))
+    return parts, notes
+
+
+class _Said(NamedTuple):
+    p: Floats
+    stage: Stage | None = None
+    cases: int = 0
+    notes: tuple[str, ...] = ()
+
+
+def _say(options: Sequence[str], part: _Part) -> _Said:
+    """What one part says: calibrated as far as it is covered, the rest as cold-start blocks."""
+    calibration, hops = part.calibration, part.hops
+    if calibration is None:
+        return _Said(_cold(options, hops[0], hops[0].ballots, part.stronger[0]))
+    ballots = [ballot for hop in hops for ballot in hop.ballots]
+    present = {ballot.model for ballot in ballots} & set(calibration.models)
+    place, exact = calibration.stage(present)
+    stage = calibration.stages[place]
+    used = present & set(stage.models) if calibration.aggregator == "stacked" else present
+    if calibration.aggregator == "stacked" and used != set(stage.models):
+        used = set()
+    notes: list[str] = []
+    log = np.zeros(len(options))
+    if used:
+        models = [i for i, model in enumerate(calibration.models) if model in used]
+        failures = [failure for hop in hops for failure in hop.failures]
+        seats = _arrays(options, [*ballots, *failures], [calibration.models[i] for i in models])
+        p = posterior(calibration, place, models, seats)
+        unseen = sorted({ballot.model for ballot in ballots} - used)
+        if exact and not unseen:
+            return _Said(p, stage, calibration.cases)
+        log += np.log(np.maximum(p, LEAST))
+        if not exact:
+            notes.append("the calibration has no cases on which just these models answered")
+    else:
+        unseen = sorted({ballot.model for ballot in ballots})
+    if unseen:
+        notes.append(
+            f"the calibration has not seen {', '.join(unseen)} here: "
+            "these seats count as at a cold start"
+        )
+    for hop, stronger in zip(hops, part.stronger, strict=True):
+        left = [ballot for ballot in hop.ballots if ballot.model not in used]
+        if left:
+            whole = not used and hop is hops[-1]
+            discount = 1.0 if whole else 1.0 - hop.spec.cold_start.correlation
+            log += discount * np.log(_cold(options, hop, left, stronger))
+    p = np.array(list(_normalised(options, log).values()))
+    return _Said(np.maximum(p, LEAST), notes=tuple(notes))
+
+
+def _arrays(
+    options: Sequence[str], seats: Sequence[Ballot | Failure], models: Sequence[str]
+) -> SeatArrays:
+    """The seats of these models as arrays; a failed seat is a vote of −1."""
+    mine = [seat for seat in seats if seat.model in models]
+    place = {option: i for i, option in enumerate(options)}
+    votes = [place[str(s.answer)] if isinstance(s, Ballot) else -1 for s in mine]
+    stated = [s.confidence if isinstance(s, Ballot) else None for s in mine]
+    rows = np.full((len(mine), len(options)), np.nan)
+    for i, seat in enumerate(mine):
+        if isinstance(seat, Ballot) and seat.distribution is not None:
+            shares = [seat.distribution.get(option, 0.0) for option in options]
+            total = math.fsum(shares)
+            if total > 0:
+                rows[i] = [share / total for share in shares]
+    return SeatArrays(
+        np.array(votes, dtype=np.int64),
+        np.array([models.index(seat.model) for seat in mine], dtype=np.int64),
+        rows,
+        np.array([np.nan if c is None else c for c in stated], dtype=np.float64),
     )
+
+
+# -- without a calibration -------------------------------------------------------------------------
+
+
+def _cold(
+    options: Sequence[str], hop: HopRecord, ballots: Sequence[Ballot], stronger: bool
+) -> Floats:
+    """A hop as one block of seats of which nothing is known but the policy's ``cold_start``."""
+    cold = hop.spec.cold_start
+    accuracy = cold.stronger_accuracy if stronger else cold.accuracy
+    if hop.spec.aggregator == "mean":
+        return _mean_of_distributions(options, ballots, accuracy)
+    if hop.spec.aggregator == "weighted" and (stated := _comparable(ballots)) is not None:
+        place = {option: i for i, option in enumerate(options)}
+        votes = [place[str(b.answer)] for b in ballots]
+        counts = (cisc(votes, stated, len(options)) * len(ballots))[None, :]
+    else:
+        counts = np.array([[sum(1 for b in ballots if b.answer == o) for o in options]])
+    return np.asarray(block_posterior(counts, accuracy, cold.correlation), dtype=np.float64)
+
+
+def _comparable(ballots: Sequence[Ballot]) -> list[float] | None:
+    """Confidences for a softmax within the question; None where they differ in provenance.
+
+    A stated number and a token probability are not of one scale, and neither is calibrated here.
+    """
+    sources = {b.confidence_source for b in ballots if b.confidence is not None}
+    if len(sources) != 1:
+        return None
+    return [math.nan if b.confidence is None else b.confidence for b in ballots]
 
 
 def _mean_of_distributions(
     options: Sequence[str], ballots: Sequence[Ballot], accuracy: float
-) -> np.ndarray:
+) -> Floats:
     """Average the seats' distributions (linear opinion pool, Stone 1961).
 
     A ballot that is a word and not a distribution counts as ``accuracy`` on its word and the rest
@@ -75,6 +258,9 @@ def _mean_of_distributions(
     return np.asarray(clipped / math.fsum(clipped.tolist()), dtype=np.float64)
 
 
+# -- orders and scores -----------------------------------------------------------------------------
+
+
 def consensus_ranking(
     items: Sequence[str], orders: Sequence[tuple[str, ...]]
 ) -> tuple[tuple[str, ...], ...]:
@@ -88,6 +274,57 @@ def consensus_ranking(
     place = {item: i for i, item in enumerate(items)}
     wins = pairwise([[place[item] for item in order] for order in orders], len(items))
     return tuple(tuple(items[i] for i in group) for group in kemeny_consensus(wins).groups)
+
+
+def read_scores(hops: Sequence[HopRecord], scale: tuple[float, float]) -> Reading:
+    """One score from the ballots of these hops, by a calibration of its judges if there is one.
+
+    With one, the hops that it covers are read together: each model's mean score, by its location,
+    scale and noise; a model that it has not seen counts as an average judge. Without, the median
+    of the last hop.
+    """
+    last = hops[-1]
+    calibration = last.spec.calibration or next(
+        (
+            hop.spec.calibration
+            for hop in hops
+            if hop.spec.calibration is not None
+            and {b.model for b in last.ballots} <= set(hop.spec.calibration.models)
+        ),
+        None,
+    )
+    notes: tuple[str, ...] = ()
+    if calibration is not None and isinstance(calibration.fit, ScoresFit):
+        if calibration.scale == scale:
+            return _judged(hops, calibration, calibration.fit, scale)
+        notes = (f"{last.name}: its calibration is for another scale; this is the median",)
+    return Reading(median_score(_numbers(last.ballots)), notes=notes)
+
+
+def _judged(
+    hops: Sequence[HopRecord], calibration: Calibration, fit: ScoresFit, scale: tuple[float, float]
+) -> Reading:
+    known = set(calibration.models)
+    read = [hop for hop in hops if hop is hops[-1] or {b.model for b in hop.ballots} <= known]
+    by_model: dict[str, list[float]] = {}
+    for hop in read:
+        for ballot in hop.ballots:
+            by_model.setdefault(ballot.model, []).extend(_numbers([ballot]))
+    models = sorted(model for model, values in by_model.items() if values)
+    places = [calibration.models.index(m) if m in known else None for m in models]
+    judges = judge_model(fit, places, calibration.cases)
+    means = np.array([float(canonical_mean(by_model[model])) for model in models])
+    found = judges.estimate(means)
+    unseen = [model for model in models if model not in known]
+    notes = (
+        f"the calibration has not seen {', '.join(unseen)} here: each counts as an average judge",
+    )
+    score = min(max(float(found.score), scale[0]), scale[1])
+    return Reading(score, float(found.error), calibration.cases, notes if unseen else ())
+
+
+def _numbers(ballots: Sequence[Ballot]) -> list[float]:
+    return [float(b.answer) for b in ballots if isinstance(b.answer, int | float)]
 
 
 def median_score(values: Sequence[float]) -> float:

@@ -10,9 +10,11 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from consensus.ballots import Ballot, Failure
+from consensus.orchestrators.calibration import Calibration
 
 __all__ = [
     "AGGREGATORS",
+    "LEARNING",
     "Acceptance",
     "Aggregator",
     "ColdStart",
@@ -26,11 +28,19 @@ __all__ = [
 ]
 
 OrchestratorName = Literal["single", "vote", "debate", "cascade", "best_of_n"]
-Aggregator = Literal["majority", "mean"]
+Aggregator = Literal["majority", "mean", "weighted", "blocks", "stacked", "scores"]
 AGGREGATORS: dict[Aggregator, str] = {
     "majority": "votes counted; posterior of one block of seats that err together",
     "mean": "the seats' probability distributions averaged (linear opinion pool)",
+    "weighted": "votes weighted by measured accuracy and calibrated confidence",
+    "blocks": "each model a block that errs together, with its measured confusions",
+    "stacked": "a logit learned on votes, distributions and confidence by model",
+    "scores": "scores read in the light of each judge's location, scale and noise",
 }
+"""Every way to combine ballots. All but ``majority`` take a calibration."""
+
+LEARNING: frozenset[Aggregator] = frozenset({"weighted", "blocks", "stacked", "scores"})
+"""Aggregators that are a cold start until they are given a calibration."""
 
 
 class _Frozen(BaseModel):
@@ -85,6 +95,8 @@ class StrategySpec(_Frozen):
 
     ``quorum`` counts configured seats. ``min_agreement`` is a share of configured seats that the
     leader must *exceed* for a majority (0.5) or reach for anything above; see ``concluding``.
+    ``calibration`` is whole, so that a receipt replays from itself alone. With ``conformal`` the
+    leader acts only where its calibrated prediction set at ``alpha`` holds nothing else.
     """
 
     name: str
@@ -108,6 +120,8 @@ class StrategySpec(_Frozen):
     stop: Stopping | None = None
     debate: Debating = Debating()
     accept: Acceptance | None = None
+    calibration: Calibration | None = None
+    conformal: bool = False
 
 
 class Poll(_Frozen):

@@ -11,6 +11,7 @@ from consensus.tasks import TYPE_PATTERN
 __all__ = [
     "Amount",
     "Count",
+    "FileName",
     "MaybeNames",
     "ModelName",
     "Name",
@@ -24,6 +25,7 @@ Share: TypeAlias = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 Amount: TypeAlias = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative: TypeAlias = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count: TypeAlias = Annotated[int, Field(ge=1)]
+FileName: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
 ModelName: TypeAlias = Annotated[
     str, StringConstraints(min_length=1, max_length=256, pattern=r"^\S+$")
 ]

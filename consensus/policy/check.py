@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime
 
+from consensus.policy._check_calibrations import check_calibrations, check_files
 from consensus.policy._check_models import check_prices, check_retired, named_models
 from consensus.policy._check_names import check_names
 from consensus.policy._check_rows import check_row
@@ -14,7 +15,17 @@ from consensus.policy.table import PolicyTable
 __all__ = ["LOAD_CODES", "Prices", "Prompts", "check", "check_prices"]
 
 LOAD_CODES: frozenset[Code] = frozenset(
-    {"shape", "unknown-name", "no-models", "no-price", "cycle", "cascade", "quorum", "no-gate"}
+    {
+        "shape",
+        "unknown-name",
+        "no-models",
+        "no-price",
+        "cycle",
+        "cascade",
+        "calibration",
+        "quorum",
+        "no-gate",
+    }
 )
 """Errors with which a table is not loaded at all; the others are for ``consensus policy check``."""
 
@@ -35,9 +46,11 @@ def check(
     """
     found = Findings(table)
     check_names(table, found, prompts)
+    check_files(table, found)
     routes = list(follow_rows(table, found))
     for resolved, hops in routes:
         check_row(found, resolved, hops, prompts)
+        check_calibrations(found, resolved, hops, prompts)
     if table.defaults.tier is None and table.defaults.models is None:
         found.add(
             "warning",

@@ -36,6 +36,8 @@ Code = Literal[
     "retired",
     "cycle",
     "cascade",
+    "calibration",  # a file that is none, or not for this row
+    "uncalibrated",
     "window",
     "window-unknown",
     "quorum",

@@ -2,17 +2,26 @@
 
 Precedence, key by key: a matching ``when`` rule, the row, its named strategy, ``[defaults]``. A
 sub-table (``losses``, ``stop``, …) is one value: the higher one replaces the lower one whole.
-``tier`` and ``models`` are one choice: giving either replaces both.
+``tier`` and ``models`` are one choice: giving either replaces both. So are ``aggregator`` and
+``calibration``, since a calibration belongs to one aggregator.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 
-from consensus.errors import PolicyError
-from consensus.orchestrators.spec import Acceptance, OrchestratorName, StrategySpec
+from consensus.errors import DataError, PolicyError
+from consensus.orchestrators.calibration import Calibration, load_calibration
+from consensus.orchestrators.spec import (
+    LEARNING,
+    Acceptance,
+    Aggregator,
+    OrchestratorName,
+    StrategySpec,
+)
 from consensus.panel.framings import PLAIN
 from consensus.policy._lines import KeyPath
 from consensus.policy.rows import (
@@ -31,6 +40,7 @@ __all__ = [
     "DEFAULT_SEATS",
     "Hop",
     "Resolved",
+    "calibration_of",
     "escalations",
     "expand_framings",
     "expand_models",
@@ -46,7 +56,15 @@ DEFAULT_SEATS = 5
 DEFAULT_ACCEPT = 0.9
 """What a cascade asks of a step where its row gives no thresholds. Not measured: set your own."""
 
-RULES = ("losses", "alpha", "context_guard", "max_output_tokens", "cold_start", "latency")
+RULES = (
+    "losses",
+    "alpha",
+    "conformal",
+    "context_guard",
+    "max_output_tokens",
+    "cold_start",
+    "latency",
+)
 """What belongs to the task and not to a panel: every hop of a row keeps it."""
 
 _SHAPE = (
@@ -58,6 +76,7 @@ _SHAPE = (
     "min_agreement",
     "veto",
     "aggregator",
+    "calibration",
     "fallback",
 )
 """What belongs to one panel: an escalation brings its own. So a frontier call is asked plainly, and
@@ -182,6 +201,10 @@ def _merge(
             if name in ("tier", "models"):
                 values.pop("tier", None)
                 values.pop("models", None)
+            if name in ("aggregator", "calibration"):
+                other = "calibration" if name == "aggregator" else "aggregator"
+                if getattr(layer, other) is None:
+                    values.pop(other, None)
             if name in CONDITIONS or (name == "description" and path[0] != "tasks"):
                 continue
             values[name], origin[name] = value, path
@@ -265,7 +288,8 @@ def first_hop(table: PolicyTable, resolved: Resolved) -> Hop:
     if orchestrator == "cascade":
         own = resolved.origin.get("seats", ("defaults",)) != ("defaults",)
         orchestrator = "vote" if own and (row.seats or 1) > 1 else "single"
-    spec = _spec(table, resolved.strategy, orchestrator, row, resolved.path)
+    at = resolved.key("calibration")
+    spec = _spec(table, resolved.strategy, orchestrator, row, resolved.path, at)
     return Hop(resolved.strategy, spec, resolved.path)
 
 
@@ -328,10 +352,11 @@ def _escalation(table: PolicyTable, resolved: Resolved, name: str, path: KeyPath
             (("defaults",), table.defaults),
             (("strategies", name), named),
         ]
-        values, _ = _merge(layers)
+        values, origin = _merge(layers)
         values["kind"] = row.kind
         values |= {key: inherited[key] for key in RULES if key in inherited}
-        return _hop(table, name, named.orchestrator, values, ("strategies", name))
+        at = (*origin.get("calibration", ()), "calibration")
+        return _hop(table, name, named.orchestrator, values, ("strategies", name), at)
     if is_model(name):
         inherited["models"] = (name,)
         return _hop(table, name, "single", inherited, path)
@@ -348,9 +373,10 @@ def _hop(
     orchestrator: OrchestratorName,
     values: dict[str, Any],
     path: KeyPath,
+    calibration_at: KeyPath = (),
 ) -> Hop:
     row = TaskRow.model_construct(**values)
-    return Hop(name, _spec(table, name, orchestrator, row, path), path)
+    return Hop(name, _spec(table, name, orchestrator, row, path, calibration_at), path)
 
 
 def _models(table: PolicyTable, row: TaskRow, path: KeyPath) -> tuple[str, ...]:
@@ -372,8 +398,27 @@ def _models(table: PolicyTable, row: TaskRow, path: KeyPath) -> tuple[str, ...]:
     return table.tiers[row.tier]
 
 
+def calibration_of(table: PolicyTable, path: KeyPath, name: str) -> Calibration:
+    """Read the calibration file that the key at ``path`` names, beside the file that names it.
+
+    Raises:
+        PolicyError: naming the key's place, and the file with what is wrong with it.
+    """
+    place = table.place(*path)
+    folder = Path(place.file).parent if place is not None else Path()
+    try:
+        return load_calibration(folder / name)
+    except DataError as error:
+        raise PolicyError(str(error), where=table.cite(*path)) from None
+
+
 def _spec(
-    table: PolicyTable, name: str, orchestrator: OrchestratorName, row: TaskRow, path: KeyPath
+    table: PolicyTable,
+    name: str,
+    orchestrator: OrchestratorName,
+    row: TaskRow,
+    path: KeyPath,
+    calibration_at: KeyPath,
 ) -> StrategySpec:
     models = _models(table, row, path)
     framings = expand_framings(table, row.framings or ())
@@ -389,6 +434,15 @@ def _spec(
         "ballot": _ballot(row, models),
         "fallbacks": expand_models(table, row.fallback or ()),
     }
+    if row.calibration is not None:
+        calibration = calibration_of(table, calibration_at, row.calibration)
+        # What a receipt carries: the numbers of this row's α, not every calibration case.
+        values["calibration"] = calibration.at(row.alpha)
+        values["aggregator"] = row.aggregator or calibration.aggregator
+    elif row.aggregator is not None:
+        values["aggregator"] = row.aggregator
+    if _never_settled(row, values.get("aggregator", "majority")):
+        values["waves"], values["stop"] = (), None
     for key in StrategySpec.model_fields:
         if key in values or (alone and key in ("min_agreement", "veto")):
             continue
@@ -396,6 +450,12 @@ def _spec(
         if value is not None:
             values[key] = value.model_dump() if hasattr(value, "model_dump") else value
     return StrategySpec.model_validate(values)
+
+
+def _never_settled(row: TaskRow, aggregator: Aggregator) -> bool:
+    """Whether waves could only delay: that the rest changes nothing is certain of counts alone."""
+    exact = row.stop is None or row.stop.rule == "margin"
+    return exact and (aggregator in LEARNING or row.calibration is not None)
 
 
 def _ballot(row: TaskRow, models: tuple[str, ...]) -> Literal["structured", "token"]:

@@ -11,8 +11,18 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from consensus.orchestrators.spec import Aggregator, ColdStart, OrchestratorName
-from consensus.policy._types import Amount, Count, MaybeNames, ModelName, Name, Names, Share, Strict
+from consensus.orchestrators.spec import AGGREGATORS, Aggregator, ColdStart, OrchestratorName
+from consensus.policy._types import (
+    Amount,
+    Count,
+    FileName,
+    MaybeNames,
+    ModelName,
+    Name,
+    Names,
+    Share,
+    Strict,
+)
 from consensus.tasks import Kind
 
 __all__ = [
@@ -145,7 +155,18 @@ class PanelFields(Strict):
         "auto (default): token for local/ models, structured otherwise.",
     )
     aggregator: Aggregator | None = Field(
-        default=None, description="How ballots are combined; majority by default."
+        default=None,
+        description="How ballots are combined; the calibration's own where there is one, else "
+        "majority. " + " ".join(f"{name}: {what}." for name, what in AGGREGATORS.items()),
+    )
+    calibration: FileName | None = Field(
+        default=None,
+        description="File of consensus bench fit, relative to this file's folder: what labelled "
+        "cases say of these models on this task type.",
+    )
+    conformal: bool | None = Field(
+        default=None,
+        description="true: act only where the calibrated prediction set at alpha holds one option.",
     )
     min_agreement: Share | None = Field(
         default=None,

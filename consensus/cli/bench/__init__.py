@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from consensus.cli.bench import import_, replay, report, review, run, suite
+from consensus.cli.bench import fit, import_, replay, report, review, run, suite
 
 __all__ = ["app"]
 
@@ -24,6 +24,7 @@ def root() -> None:
     """Keep the name of the one command in the command line."""
 
 
+app.command("fit")(fit.fit)
 app.command("replay")(replay.replay)
 app.command("run")(run.run)
 app.command("import")(import_.import_)

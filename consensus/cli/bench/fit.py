@@ -1,0 +1,165 @@
+"""``consensus bench fit``: a panel's calibration from recorded answers, and what it is worth."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from consensus.cli._console import note, print_json, stdout
+
+if TYPE_CHECKING:
+    from consensus.benchmark.fitting import Fitted
+
+__all__ = ["fit"]
+
+
+def fit(
+    data: Annotated[
+        Path,
+        typer.Option(
+            help="A folder of recorded answers, or a run of consensus bench.", show_default=False
+        ),
+    ],
+    panel: Annotated[
+        str,
+        typer.Option(
+            help="The models that have seats, with commas. MODEL@VARIANT names one variant.",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="The calibration file to write.", show_default=False)],
+    aggregator: Annotated[
+        str, typer.Option(help="weighted, blocks, stacked, mean; scores for score tasks.")
+    ] = "blocks",
+    seats: Annotated[
+        int | None,
+        typer.Option(
+            help="All seats: models in turn, samples in turn. Default: one a model.",
+            show_default=False,
+        ),
+    ] = None,
+    variant: Annotated[
+        str | None,
+        typer.Option(
+            help="Prompt or method. Default: as in bench replay.",
+            show_default=False,
+        ),
+    ] = None,
+    task_type: Annotated[
+        str | None,
+        typer.Option("--type", help="Only cases of this task type.", show_default=False),
+    ] = None,
+    rename: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--as",
+            help="RECORDED=NAME: the policy's name of a recorded model or option; repeatable.",
+            show_default=False,
+        ),
+    ] = None,
+    seed: Annotated[
+        int, typer.Option(help="Of the halves: a case calibrates by sha256(SEED:case_id).")
+    ] = 0,
+    alpha: Annotated[
+        float, typer.Option(min=0.001, max=0.5, help="For the report on prediction sets.")
+    ] = 0.05,
+    unstable: Annotated[
+        bool, typer.Option("--unstable", help="Also use cases whose label_stable is false.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Fit an aggregator on half of the labelled cases, and report on the other half.
+
+    Nothing is called. The file goes into a policy row: calibration = "FILE.json".
+
+    Example:
+      consensus bench fit --data runs/refunds --panel A,B,C --out strategies/refunds.json
+    """
+    from consensus.benchmark.fitting import fit_calibration
+    from consensus.benchmark.recorded import load_run
+    from consensus.errors import DataError
+
+    families = ("weighted", "blocks", "stacked", "mean", "scores")
+    if aggregator not in families:
+        raise DataError(
+            f'"{aggregator}" is not fitted',
+            where="--aggregator",
+            fix=f"one of {', '.join(families)}",
+        )
+    names = {}
+    for pair in rename or []:
+        recorded, sign, name = pair.partition("=")
+        if not (sign and recorded and name):
+            raise DataError(f'"{pair}" is not RECORDED=NAME', where="--as")
+        names[recorded] = name
+    run = load_run(data, unstable=unstable)
+    for reason, count in sorted(run.report.broken.items()):
+        note(f"warning: {count:,} broken rows are left out ({reason})")
+    fitted = fit_calibration(
+        run,
+        [name.strip() for name in panel.split(",") if name.strip()],
+        aggregator=aggregator,  # type: ignore[arg-type] # checked above
+        seats=seats,
+        variant=variant,
+        task_type=task_type,
+        names=names,
+        seed=seed,
+        alpha=alpha,
+        fitted_on=datetime.now(UTC).date().isoformat(),
+    )
+    fitted.calibration.save(out)
+    if as_json:
+        report = fitted.report.to_dict()
+        models = dict(zip(fitted.calibration.models, fitted.calibration.seats, strict=True))
+        print_json({"file": str(out), "models": models, **report})
+        return
+    _show(fitted)
+    note(f"wrote {out}: calibration = {out.name!r} in the row of a policy beside it")
+
+
+def _show(fitted: Fitted) -> None:
+    from rich.table import Table
+
+    report = fitted.report
+    table = Table(
+        title=f"{report.aggregator}: fitted on {report.cases:,} cases, "
+        f"measured on {report.held_out:,} others",
+        title_justify="left",
+        box=None,
+    )
+    for name in ("", "cold start", "calibrated"):
+        table.add_column(name, justify="right" if name else "left", style=None if name else "dim")
+    if report.error is not None:
+        table.add_row("distance from the right score", *(f"{e:.3f}" for e in report.error))
+    if report.before is not None and report.after is not None:
+        for label, key in (
+            ("accuracy", "accuracy"),
+            ("log loss", "log_loss"),
+            ("Brier", "brier"),
+            ("calibration error (ECE)", "ece"),
+        ):
+            pair = (getattr(report.before, key), getattr(report.after, key))
+            table.add_row(label, *(f"{value:.3f}" for value in pair))
+    out = stdout()
+    out.print(table)
+    if report.after is not None:
+        bins = Table(title="reliability, calibrated", title_justify="left", box=None)
+        for name in ("said", "came true", "cases"):
+            bins.add_column(name, justify="right")
+        for predicted, observed, cases in report.after.bins:
+            bins.add_row(f"{predicted:.3f}", f"{observed:.3f}", f"{cases:,}")
+        out.print(bins)
+    if report.coverage is not None and report.acted is not None:
+        wrong = "" if report.acted_error is None else f", of which {report.acted_error:.1%} wrong"
+        out.print(
+            f"prediction sets at α = {report.alpha:g}: {report.coverage:.1%} hold the right "
+            f"option; {report.acted:.1%} hold one option only{wrong}",
+            markup=False,
+        )
+    for reason, count in report.left_out.items():
+        note(f"note: {count:,} cases left out ({reason})")
+    for text in report.notes:
+        note(f"note: {text}")
