@@ -86,9 +86,24 @@ def mark(verdict: bool | None) -> str:
 async def main() -> int:
     console = Console(width=None if sys.stdout.isatty() else 140, highlight=False)
     tasks, labels = read()
-    panel, plain, cheap = Tally("panel of the 1.5B"), Tally("one call, 1.5B"), Tally("one call, 0.5B")
+    panel, plain, cheap = (
+        Tally("panel of the 1.5B"),
+        Tally("one call, 1.5B"),
+        Tally("one call, 0.5B"),
+    )
     table = Table(title="What happened", title_justify="left")
-    for name in ("task", "label", "panel says", "P", "agree", "", "1.5B alone", "", "0.5B alone", ""):
+    for name in (
+        "task",
+        "label",
+        "panel says",
+        "P",
+        "agree",
+        "",
+        "1.5B alone",
+        "",
+        "0.5B alone",
+        "",
+    ):
         table.add_column(name)
     started = time.perf_counter()
     with TemporaryDirectory() as folder:
@@ -97,7 +112,12 @@ async def main() -> int:
             Engine(HERE / "policy.toml", ledger=ledger) as engine,
             Engine(HERE / "cheap.toml", ledger=False) as small,
         ):
-            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+            columns = (
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+            )
             with Progress(*columns, console=Console(stderr=True)) as bar:
                 shown = bar.add_task("deciding", total=len(tasks))
                 for task in tasks:
@@ -178,18 +198,17 @@ def totals(tallies: tuple[Tally, ...], tasks: int) -> Table:
 
 
 def sentence(panel: Tally, plain: Tally, cheap: Tally, seconds: float) -> str:
-    best = max((panel, plain, cheap), key=lambda tally: tally.right)
-    text = (
-        f"{panel.name}: {panel.right} right, {panel.wrong} wrong; {plain.name}: {plain.right} right, "
-        f"{plain.wrong} wrong; {cheap.name}: {cheap.right} right, {cheap.wrong} wrong. "
-    )
+    tallies = (panel, plain, cheap)
+    best = max(tallies, key=lambda tally: tally.right)
+    counts = "; ".join(f"{t.name}: {t.right} right, {t.wrong} wrong" for t in tallies)
     if panel.right <= plain.right:
-        text += f"Here the panel did not beat one call of its own model ({best.name} was best). "
+        verdict = f"Here the panel did not beat one call of its own model ({best.name} was best)."
     else:
-        text += f"The panel asked {panel.usage.total_input / max(plain.usage.total_input, 1):.1f} times the tokens of one call. "
+        times = panel.usage.total_input / max(plain.usage.total_input, 1)
+        verdict = f"The panel took {times:.1f} times the tokens of one call."
     return (
-        text + "A dozen tasks prove nothing, as the intervals say, and small models are weak: "
-        f"benchmarks/ is where evidence is made. Decided in {seconds:.0f} s."
+        f"{counts}. {verdict} A dozen tasks prove nothing, as the intervals say, and small models "
+        f"are weak: benchmarks/ is where evidence is made. Decided in {seconds:.0f} s."
     )
 
 

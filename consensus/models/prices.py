@@ -162,7 +162,7 @@ class PriceBook:
             if found is not None:
                 facts = dict(found[1])
             else:
-                facts = dict(_NEW_CLAUDE) if model.startswith("anthropic/") else {}
+                facts = dict(_NEW_CLAUDE) if model.startswith("anthropic/") else _local(model)
             override = self._override(model)
             if override is not None:
                 facts.update(override[1])
@@ -225,3 +225,13 @@ def _is_price(value: object) -> bool:
     except InvalidOperation:
         return False
     return number.is_finite() and number >= 0
+
+
+def _local(model: str) -> dict[str, Any]:
+    """What the catalogue of local models knows of a name: the window it was trained to read."""
+    if not model.startswith("local/"):
+        return {}
+    from consensus.models._catalogue_manifest import window
+
+    tokens = window(model)
+    return {} if tokens is None else {"max_input_tokens": tokens, "max_output_tokens": tokens}

@@ -204,7 +204,7 @@ def _check_kind(
             f"false_approve and false_reject mean nothing to tasks of kind {row.kind}",
             "use alpha",
         )
-    if row.ballot == "token" and row.kind not in ("approve", "choose", "compare"):
+    if row.ballot == "token" and row.kind in ("rank", "generate"):
         found.add(
             "warning",
             "kind",

@@ -476,3 +476,10 @@ class TestWindowsAndAbilities:
         assert book.window("local/a").max_input == 100
         assert book.window("local/b").max_input == 4096
         assert book.window("local/b").known
+
+
+def test_a_catalogued_local_model_has_its_own_window() -> None:
+    window = PriceBook().window("local/qwen2.5-coder-1.5b-instruct")
+    assert window.known
+    assert window.max_input == 32_768
+    assert not PriceBook().window("local//tmp/some.gguf").known
