@@ -263,8 +263,8 @@ def resolve_members(
     """Find the members that a list of model names means.
 
     A name may carry its variant (``model@variant``). Else it is ``variant``; else the one variant
-    that all the models named have, and of several the one that most models of the run answered;
-    where no single variant stands out, a model takes part with each of its variants.
+    that all the models named have, and of several the one that most models of the run answered,
+    then the one with most answers; where no single variant stands out, a model takes part with each of its variants.
 
     Raises:
         DataError: for a model or variant that the run does not have; the message lists those that
@@ -318,7 +318,16 @@ def _usual_variant(
     models = Counter(variant for variants in have.values() for variant in variants)
     most = max(models[variant] for variant in shared)
     leaders = [variant for variant in shared if models[variant] == most]
+    if len(leaders) > 1:
+        asked = {variant: _answers_of(run, variant) for variant in leaders}
+        leaders = [variant for variant in leaders if asked[variant] == max(asked.values())]
     return leaders[0] if len(leaders) == 1 else None
+
+
+def _answers_of(run: RecordedRun, variant: str) -> int:
+    """How many answers a variant has in the whole run."""
+    ours = [i for i, member in enumerate(run.members) if member.variant == variant]
+    return int(np.isin(run.rows.member, ours).sum())
 
 
 def calibration_mask(case_ids: Sequence[str], seed: int) -> Bools:
