@@ -21,6 +21,9 @@ WIDE, NARROW = 1072, 342
 """Widths in CSS pixels: of the page's column on a desk, and of a telephone's."""
 
 HEIGHT = {WIDE: 400, NARROW: 300}
+NAMED = 18
+"""So many points have a name or a number beside them."""
+
 LETTER = 6.9
 """Width of an average letter at 12 px: generous, since fonts differ."""
 
@@ -82,7 +85,7 @@ class Frame:
             )
             text = x_text(value)
             # A label at the very end would be cut off.
-            anchor = "end" if x + LETTER * len(text) / 2 > self.width else "middle"
+            anchor = "end" if x + LETTER * len(text) / 2 > self.width - 4 else "middle"
             self.parts.append(
                 f'<text x="{x}" y="{y_end + 18}" text-anchor="{anchor}">{text}</text>'
             )
@@ -248,9 +251,10 @@ def cost_accuracy(
         frame.parts.append(f'<line class="whisker" x1="{x}" x2="{x}" y1="{top}" y2="{bottom}"/>')
         frame.taken += [(x - 6, y - 6, x + 6, y + 6), (x - 1.5, top, x + 1.5, bottom)]
         marks.append((row, (x, y)))
-    for row, point in marks:
+    marks.sort(key=lambda item: _rank(item[0]))
+    for row, point in reversed(marks):  # what matters most is drawn over the rest
         frame.parts.append(_mark(row, point, key))
-    for row, point in sorted(marks, key=lambda item: _rank(item[0])):
+    for row, point in marks[:NAMED]:
         css = "strong" if row.get("role") in {"frontier", "top"} else ""
         short = str(row["name"]).rpartition("/")[2]
         number = str(row["number"])
@@ -307,7 +311,7 @@ def _short_usd(value: float) -> str:
     power = math.floor(math.log10(value))
     if power >= -4:
         return f"${value:.{-power}f}" if round(value / 10**power, 6).is_integer() else f"${value:g}"
-    return f"${value:.0e}".replace("e-0", "e-")
+    return f"${value:.8f}".rstrip("0")
 
 
 def seats_accuracy(data: dict[str, Any], width: int) -> str:

@@ -446,12 +446,13 @@ def _setup(scope: Scope, wanted: ReportSettings, live: Mapping[str, Any]) -> dic
 
 def _cost(rows: list[dict[str, Any]], live: Mapping[str, Any]) -> dict[str, Any]:
     usd = [row["usd"] for row in rows]
+    known = [value for value in usd if value is not None]
     graded = [given.get("grading_usd") for given in (live.get("models") or {}).values()]
     return {
         "paid_usd": live.get("spent_usd"),
         "grading_usd": sum(graded) if graded and None not in graded else None,
         "answers_usd": None if None in usd else sum(usd),
-        "known_usd": sum(value for value in usd if value is not None),
+        "known_usd": sum(known) if known else None,
         "unknown": [row["name"] for row in rows if row["usd"] is None],
         "answers": sum(row["answers"] for row in rows),
         "failures": sum(sum(row["failures"].values()) for row in rows),
@@ -462,6 +463,7 @@ _DEFINITIONS = {
     "accuracy": "The share of cases decided rightly. A tie of k options counts 1/k where one of "
     "them is right. A single pass without a readable answer is wrong; on a panel it is a seat "
     "without a vote.",
+    "case": "Every case counts once, whatever weight its suite gives it.",
     "one pass": "One answer of one model to a case. Where a model answered several times, its "
     "figures are the mean over these passes.",
     "95 %": "Wilson's interval over cases, at the effective sample size where credits are "

@@ -192,8 +192,8 @@ def agreement_matrix(scope: Scope, evidence: Evidence) -> Row:
     """How often two models give the same answer, and how much they err together.
 
     A cell is the chance that one random pass of each agrees; the diagonal that two different
-    passes of one model do (None for a single pass). Where there are too many models, the frontier
-    and the most accurate ones stand in it.
+    passes of one model do (None where most cases have a single one). Where there are too many
+    models, the frontier and the most accurate ones stand in it.
     """
     credit = np.nan_to_num(np.nanmean(_filled(evidence), axis=2), nan=0.0)
     order = sorted(
@@ -250,7 +250,7 @@ def _one_meaning(scope: Scope) -> bool:
 def _self_agreement(part: Evidence, m: int) -> float | None:
     count = part.present[:, m].sum(axis=1).astype(float)
     several = count > 1
-    if not several.any():
+    if several.mean() < 0.5:  # a few repeated cases are no sample of the model
         return None
     votes_ = part.votes[several, m].astype(float)
     total = votes_.sum(axis=1)

@@ -46,6 +46,7 @@ def render_html(report: Mapping[str, Any]) -> str:
         head=head,
         rest=rest,
         models=models,
+        priced=any(row["cost_per_case"] for row in [*models, *strategies]),
         strategies=strategies,
         charts=drawn,
         style=style,

@@ -269,10 +269,11 @@ def _readings(cases: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _cost(cost: Mapping[str, Any]) -> list[str]:
+    failed = count(cost["failures"])
     lines = [
         f"- paid for this run: {usd(cost['paid_usd'])}",
         (
-            f"- answers reported: {count(cost['answers'])}, of them {count(cost['failures'])} failed; "
+            f"- answers reported: {count(cost['answers'])}, of them {failed} failed; "
             f"together {usd(cost['answers_usd'])} ({usd(cost['known_usd'])} where it is known)"
         ),
     ]

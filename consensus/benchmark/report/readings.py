@@ -124,7 +124,7 @@ def _texts(visible: Mapping[str, Any]) -> list[list[str]]:
         if name == "messages" and isinstance(value, list):
             found += [[str(m.get("role")), _cut(m.get("content"), TEXT)] for m in value]
         elif name in {"options", "option_texts", "items"} and isinstance(value, Sequence):
-            if name == "option_texts" and not any(value):
+            if name == "option_texts" and (not any(value) or list(value) == visible.get("options")):
                 continue
             found.append([name.replace("_", " "), _cut(" · ".join(map(str, value)), TEXT)])
         elif value not in (None, "", []):

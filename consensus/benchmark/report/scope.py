@@ -190,7 +190,7 @@ def _frontier(
 ) -> tuple[Member, str]:
     """The dearest; without prices the slowest; without times the most accurate."""
     for values, word in ((costs, "dearest"), (times, "slowest"), (right, "most accurate")):
-        known = [m for m in members if values[m] > 0]
+        known = [m for m in members if values[m] > 0 or (values is right and values[m] == 0)]
         if known:
             top = max(known, key=lambda m: (values[m], m))
             unknown = len(members) - len(known)
