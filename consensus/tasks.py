@@ -65,9 +65,7 @@ Text = Annotated[str, BeforeValidator(_as_text)]
 
 
 class _Base(BaseModel):
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", populate_by_name=True, hide_input_in_errors=True
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     if not TYPE_CHECKING:  # the type checker sees the fields; the caller gets one clear line
 

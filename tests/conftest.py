@@ -48,9 +48,9 @@ def _no_network(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No test sees a developer's keys, endpoints or ledger."""
     for name in list(os.environ):
-        if name.endswith(("_API_KEY", "_BASE_URL", "_API_BASE")) or name.startswith("CONSENSUS_"):
-            if name not in {"CONSENSUS_DATA", "CONSENSUS_MODELS"}:
-                monkeypatch.delenv(name)
+        ours = name.startswith("CONSENSUS_") and name not in {"CONSENSUS_DATA", "CONSENSUS_MODELS"}
+        if ours or name.endswith(("_API_KEY", "_BASE_URL", "_API_BASE")):
+            monkeypatch.delenv(name)
     monkeypatch.setenv("CONSENSUS_LEDGER", str(tmp_path / "ledger.db"))
 
 

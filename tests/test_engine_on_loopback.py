@@ -99,7 +99,7 @@ async def test_the_judged_text_arrives_fenced_and_no_key_is_kept_anywhere(
     assert decision.ballots
     asked = loopback_env.requests
     assert asked
-    for file in tmp_path.iterdir():
+    for file in list(tmp_path.glob("*")):
         data = file.read_bytes()
         assert b"sk-ant-loopback" not in data
         assert b"sk-loopback" not in data

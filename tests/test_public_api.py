@@ -12,7 +12,21 @@ import pytest
 
 import consensus
 
-HEAVY = ("litellm", "anthropic", "openai", "scipy", "sqlalchemy", "sklearn", "numpy", "jinja2", "xllamacpp", "aiohttp", "matplotlib", "rich", "typer")  # fmt: skip
+HEAVY = (
+    "litellm",
+    "anthropic",
+    "openai",
+    "scipy",
+    "sqlalchemy",
+    "sklearn",
+    "numpy",
+    "jinja2",
+    "xllamacpp",
+    "aiohttp",
+    "matplotlib",
+    "rich",
+    "typer",
+)
 
 
 def test_everything_that_is_promised_is_there() -> None:
@@ -23,7 +37,7 @@ def test_everything_that_is_promised_is_there() -> None:
 
 def test_what_is_not_there_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
-        _ = consensus.nothing  # type: ignore[attr-defined]
+        _ = consensus.nothing
 
 
 def test_every_module_says_what_it_exports_and_that_is_true() -> None:

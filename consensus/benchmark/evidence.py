@@ -264,7 +264,7 @@ def resolve_members(
 
     A name may carry its variant (``model@variant``). Else it is ``variant``; else the one variant
     that all the models named have, and of several the one that most models of the run answered,
-    then the one with most answers; where no single variant stands out, a model takes part with each of its variants.
+    then the one with most answers; where none stands out, a model takes part with each of its own.
 
     Raises:
         DataError: for a model or variant that the run does not have; the message lists those that

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from consensus.errors import SuiteError
 from consensus.oracles.verdicts import Json, Verdict, content_hash, missing_reference
 
 __all__ = ["Ranking", "kendall_tau_b"]
+
+K = TypeVar("K", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ class Ranking:
         return Verdict(score, score >= self.floor - 1e-12, detail)
 
 
-def kendall_tau_b(a: dict[Hashable, int], b: dict[Hashable, int]) -> float:
+def kendall_tau_b(a: Mapping[K, int], b: Mapping[K, int]) -> float:
     """Kendall's tau-b (1945) of two places per item, ties counted; 0 where one side is all tied."""
     items = list(a)
     concordant = discordant = tied_a = tied_b = 0

@@ -78,7 +78,7 @@ def candidates_task(task: Generate, candidates: Sequence[Answer], book: PromptBo
         type=task.type,
         id=task.id,
         subject=book.candidates_subject.render(system=system, messages=messages),
-        labels=tuple(candidate_text(candidate) for candidate in candidates),
+        options=tuple(candidate_text(candidate) for candidate in candidates),
         criteria=book.candidates_criteria.render(),
     )
 

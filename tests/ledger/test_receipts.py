@@ -19,13 +19,11 @@ SECRET = "the customer's IBAN is DE02 1203 0000"
 
 TASKS: list[Task] = [
     Approve(type="t", subject=SECRET, criteria=SECRET),
-    Choose(type="t", subject=SECRET, labels=("bug", "billing"), criteria=SECRET),
+    Choose(type="t", subject=SECRET, options=("bug", "billing"), criteria=SECRET),
     Compare(type="t", subject=SECRET, a=f"{SECRET} a", b=f"{SECRET} b", criteria=SECRET),
     Rank(type="t", subject=SECRET, items=("one", "two"), criteria=SECRET),
     Score(type="t", subject=SECRET, scale=(0, 10), criteria=SECRET),
-    Generate(
-        type="t", messages=(Message(role="user", content=SECRET),), output_schema={"type": "object"}
-    ),
+    Generate(type="t", messages=(Message(role="user", content=SECRET),), schema={"type": "object"}),
 ]
 ANSWERS = {
     "approve": "approve",

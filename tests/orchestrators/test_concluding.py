@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -129,7 +130,7 @@ def test_alpha_asks_for_certainty() -> None:
 
 
 def test_a_supermajority_counts_configured_seats() -> None:
-    fields = {"min_agreement": 0.8, "quorum": 3}
+    fields: dict[str, Any] = {"min_agreement": 0.8, "quorum": 3}
     assert conclude("approve", OPTIONS, [hop([A, A, A, A, R], **fields)]).action == "act"
     assert conclude("approve", OPTIONS, [hop([A, A, A, R, R], **fields)]).action == "escalate"
     assert conclude("approve", OPTIONS, [hop([A, A, A, None, None], **fields)]).action == "escalate"

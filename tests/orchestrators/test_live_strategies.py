@@ -43,7 +43,7 @@ async def decided(
     async with engine:
         decision = await engine.decide(task)
         assert engine.ledger is not None
-        receipt = engine.ledger.receipt(decision.receipt_id)
+        receipt = engine.ledger.receipt(str(decision.receipt_id))
     assert replay(receipt, conclude_receipt).differences == ()
     return decision, client
 
@@ -79,7 +79,8 @@ async def test_margin_never_changes_an_outcome(tmp_path: Path) -> None:
 async def test_margin_asks_on_where_a_loss_threshold_is_still_open(tmp_path: Path) -> None:
     """Five of nine settle the majority, not the posterior that 20 : 1 asks for."""
     rows = VOTE + (
-        'stop = { rule = "margin" }\nwaves = [5, 1]\nlosses = { false_approve = 20, false_reject = 1 }\n'
+        'stop = { rule = "margin" }\nwaves = [5, 1]\n'
+        "losses = { false_approve = 20, false_reject = 1 }\n"
     )
     _, client = await decided(tmp_path, rows, in_turn("approve"))
     assert client.calls > 5
@@ -98,10 +99,11 @@ async def test_other_rules_stop_earlier_and_act_on_the_seats_they_asked(
 
 
 async def test_a_ballot_that_costs_more_than_it_can_save_is_not_asked_for(tmp_path: Path) -> None:
-    prices = '[prices."scripted/a"]\ninput = 1.0\noutput = 1.0\n[prices."scripted/b"]\ninput = 1.0\noutput = 1.0\n'
+    prices = "".join(f'[prices."scripted/{name}"]\ninput = 1.0\noutput = 1.0\n' for name in "ab")
     for usd, expected in (("0.00001", 1), ("1000.0", 9)):
         rows = VOTE.replace("seats = 9", "seats = 9\nquorum = 1") + (
-            f'stop = {{ rule = "value" }}\nwaves = [1]\nlosses = {{ false_approve = {usd}, false_reject = {usd} }}\n'
+            'stop = { rule = "value" }\nwaves = [1]\n'
+            f"losses = {{ false_approve = {usd}, false_reject = {usd} }}\n"
         )
         folder = tmp_path / usd
         folder.mkdir()
@@ -197,8 +199,7 @@ async def test_candidates_are_judged_and_nobody_judges_its_own(tmp_path: Path) -
         text = "\n".join(turn.text for turn in request.turns)
         if "line by a" in text or "line by b" in text or "line by f" in text:
             shown[request.model] = text
-            best = "line by b" if request.model != "scripted/b" else "line by a"
-            return best
+            return "line by b" if request.model != "scripted/b" else "line by a"
         return f"line by {request.model[-1]}"
 
     decision, client = await decided(tmp_path, BEST, answer, WRITE)

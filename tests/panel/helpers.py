@@ -14,7 +14,7 @@ from consensus.tasks import Approve, Choose, Compare, Generate, Message, Rank, S
 APPROVE = Approve(
     type="t", subject="Lamp, unused, bought 5 days ago.", criteria="Refund if unused."
 )
-CHOOSE = Choose(type="t", subject="My card was charged twice.", labels=("billing", "bug", "other"))
+CHOOSE = Choose(type="t", subject="My card was charged twice.", options=("billing", "bug", "other"))
 COMPARE = Compare(type="t", subject="2 + 2?", a="four", b="five", criteria="Correct first.")
 RANK = Rank(type="t", items=("alpha", "beta", "gamma", "delta"), criteria="By the alphabet.")
 SCORE = Score(type="t", subject="A short essay.", scale=(1, 10), criteria="Clarity.")

@@ -167,7 +167,7 @@ def test_messages_hold_nothing_that_the_model_wrote() -> None:
 
 
 def test_labels_that_differ_in_a_sign_are_told_apart() -> None:
-    task = Choose(type="t", subject="x", labels=("C", "C++", "C#", "<5", "≥5"))
+    task = Choose(type="t", subject="x", options=("C", "C++", "C#", "<5", "≥5"))
     for label in task.labels:
         assert read(task, ballot(label)).answer == label
     assert failure(task, ballot("5")) == "off_list"
@@ -175,23 +175,23 @@ def test_labels_that_differ_in_a_sign_are_told_apart() -> None:
 
 
 def test_a_label_is_never_stripped_to_fit() -> None:
-    task = Choose(type="t", subject="x", labels=("A*", "Dijkstra"))
+    task = Choose(type="t", subject="x", options=("A*", "Dijkstra"))
     assert failure(task, ballot("A")) == "off_list"
 
 
 def test_a_numeric_label_may_come_as_a_number() -> None:
-    task = Choose(type="t", subject="x", labels=("1", "2", "3"))
+    task = Choose(type="t", subject="x", options=("1", "2", "3"))
     assert read(task, '{"answer": 2}', seat=1).answer == "2"
 
 
 def test_a_label_that_is_a_number_is_not_a_position() -> None:
-    task = Choose(type="t", subject="x", labels=("1", "2", "3"))
+    task = Choose(type="t", subject="x", options=("1", "2", "3"))
     assert failure(task, ballot("option 2")) == "off_list"
 
 
 @pytest.mark.parametrize("answer", ["2", 2, "Option 2", "option-2", "#2", "2."])
 def test_a_long_option_is_answered_by_its_number_as_shown(answer: Any) -> None:
-    task = Choose(type="t", subject="x", labels=("first\nlines", "second\nlines", "third"))
+    task = Choose(type="t", subject="x", options=("first\nlines", "second\nlines", "third"))
     seat = panel(task, 2)[1]
     reading = read_ballot(task, seat, said(ballot(answer)))
     assert reading.answer == task.labels[seat.order[1]]
@@ -199,7 +199,7 @@ def test_a_long_option_is_answered_by_its_number_as_shown(answer: Any) -> None:
 
 @pytest.mark.parametrize("answer", ["0", "4", "-1", 4, 1.5])
 def test_a_number_that_was_not_shown_is_no_answer(answer: Any) -> None:
-    task = Choose(type="t", subject="x", labels=("first\nlines", "second\nlines", "third"))
+    task = Choose(type="t", subject="x", options=("first\nlines", "second\nlines", "third"))
     assert failure(task, ballot(answer)) in {"off_list", "schema"}
 
 
@@ -215,7 +215,7 @@ def test_a_number_that_was_not_shown_is_no_answer(answer: Any) -> None:
     seat=st.integers(0, 11),
 )
 def test_reading_back_what_was_offered_is_a_bijection(labels: list[str], seat: int) -> None:
-    task = Choose(type="t", subject="x", labels=tuple(labels))
+    task = Choose(type="t", subject="x", options=tuple(labels))
     place = panel(task, seat + 1)[seat]
     words = answer_words(task, place)
     answers = [read_ballot(task, place, said(ballot(word))).answer for word in words]
@@ -428,7 +428,7 @@ def test_without_probabilities_a_token_ballot_is_the_word_itself() -> None:
 
 
 def test_a_word_that_may_have_been_cut_off_is_no_ballot() -> None:
-    task = Choose(type="t", subject="x", labels=("refund", "refund later"))
+    task = Choose(type="t", subject="x", options=("refund", "refund later"))
     assert failure(task, "refund", form="token", finish="length") == "truncated"
 
 
@@ -443,7 +443,7 @@ SCHEMA = {
 
 
 def generate(schema: dict[str, Any] | None) -> Generate:
-    return Generate(type="t", messages=GENERATE.messages, output_schema=schema)
+    return Generate(type="t", messages=GENERATE.messages, schema=schema)
 
 
 def test_a_generated_text_is_the_text() -> None:

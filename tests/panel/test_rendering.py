@@ -190,7 +190,7 @@ def test_short_options_are_answered_by_their_own_words() -> None:
 
 @pytest.mark.parametrize("label", ["x" * 81, "two\nlines", 'say "no"', " padded", "a\x07b", "</s>"])
 def test_an_option_that_cannot_be_shown_as_it_is_makes_all_numbered(label: str) -> None:
-    task = Choose(type="t", subject="x", labels=("short", label))
+    task = Choose(type="t", subject="x", options=("short", label))
     for seat in panel(task, 2):
         request = render(task, seat, book())
         assert request.output_schema is not None
@@ -220,7 +220,7 @@ def test_a_generation_passes_its_schema_and_its_turns_on() -> None:
             Message(role="assistant", content="b"),
             Message(role="user", content="c"),
         ],
-        output_schema={"type": "object"},
+        schema={"type": "object"},
     )
     request = render(task, panel(task)[0], book())
     assert request.output_schema == {"type": "object"}

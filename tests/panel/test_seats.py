@@ -16,7 +16,7 @@ MODELS = st.integers(1, 6).map(lambda n: tuple(f"scripted/m{i}" for i in range(n
 
 
 def choose(width: int) -> Choose:
-    return Choose(type="t", subject="x", labels=tuple(f"label {i}" for i in range(width)))
+    return Choose(type="t", subject="x", options=tuple(f"label {i}" for i in range(width)))
 
 
 def spread(counts: Counter[object], keys: list[object]) -> int:
