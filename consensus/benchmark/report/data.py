@@ -64,6 +64,7 @@ class ReportSettings:
         panel: who has seats. Default: every model that costs less than the frontier.
         variant: prompt or method of recorded answers.
         strategy: whose verdict stands at the top.
+        goal: of ``auto``, as for a replay.
         seats: of that strategy; None: one a model, and for a vote one more where their number is
             even and there are enough samples, at least three.
         all_cases: also cases that some model has not answered (it is then wrong there).
@@ -76,6 +77,7 @@ class ReportSettings:
     panel: tuple[str, ...] | None = None
     variant: str | None = None
     strategy: str = "vote"
+    goal: str | None = None
     seats: int | None = None
     all_cases: bool = False
     readings: int = 4
@@ -121,11 +123,11 @@ def build_report(
         seated = everybody.only([scope.members.index(member) for member in scope.panel])
         wanted = replace(wanted, seats=_seats(scope, wanted, seated))
         report["setup"]["seats"] = wanted.seats or len(scope.panel)
-        report |= _compared(scope, wanted, seated, top, base, singles, rows)
+        report |= _compared(scope, wanted, seated, base, singles)
         report["disagreements"] = worst_cases(
             scope,
             everybody,
-            _plain_vote(seated, top, wanted),
+            _decisions(seated, wanted),
             base,
             most=wanted.readings,
             folder=path if live else None,
@@ -153,18 +155,18 @@ def _compared(
     scope: Scope,
     wanted: ReportSettings,
     seated: Evidence,
-    top: Evidence,
     base: Measured,
     singles: Mapping[str, Measured],
-    rows: list[dict[str, Any]],
 ) -> dict[str, Any]:
     head = _replay(scope, wanted, wanted.strategy, wanted.seats)
     strategies = [_strategy_row(scope, wanted.strategy, wanted.seats, head, chosen=True)]
+    left_out: list[dict[str, Any]] = []
     for name, seats in _others(scope, wanted, seated):
         try:
             found = _replay(scope, wanted, name, seats)
-        except DataError:
-            continue  # too few cases to calibrate on, or samples to seat
+        except DataError as error:  # too few cases to calibrate on, or samples to seat
+            left_out.append({"name": name, "seats": seats, "why": error.message})
+            continue
         strategies.append(_strategy_row(scope, name, seats, found))
     depth = int(seated.typical.min())
     seats = min(len(scope.panel) * max(1, depth), max(MOST_SEATS, len(scope.panel)))
@@ -172,11 +174,13 @@ def _compared(
         "verdict": _verdict(scope, head),
         "headline": _figures(scope, head),
         "strategies": strategies,
+        "strategies_left_out": left_out,
         "controls": _controls(scope, head["controls"]),
         "by_seats": by_seats(seated, base, seed=wanted.seed),
         "dependence": dependence(seated, seed=wanted.seed),
         "risk_coverage": risk_curve(seated, seats=seats),
-        **_groups(scope, wanted, seated, top, base, singles),
+        "groups_of": wanted.strategy if wanted.strategy in _PARTS else "vote",
+        **_groups(scope, wanted, seated, base, singles),
     }
 
 
@@ -188,9 +192,7 @@ def _seats(scope: Scope, wanted: ReportSettings, seated: Evidence) -> int | None
     return odd if odd <= len(scope.panel) * int(seated.typical.min()) else None
 
 
-def _replay(
-    scope: Scope, wanted: ReportSettings, name: str, seats: int | None, *, goal: str | None = None
-) -> dict[str, Any]:
+def _replay(scope: Scope, wanted: ReportSettings, name: str, seats: int | None) -> dict[str, Any]:
     panel = [member.name for member in scope.panel]
     if name == "cascade":
         panel.append(scope.frontier.name)
@@ -202,7 +204,7 @@ def _replay(
             panel=tuple(panel),
             strategy=name,
             seats=seats,
-            goal=goal,
+            goal=wanted.goal if name == wanted.strategy else None,
             calibrate=learned,
             draws=wanted.draws,
             seed=wanted.seed,
@@ -301,12 +303,14 @@ def _controls(scope: Scope, controls: Mapping[str, Mapping[str, Any]]) -> list[d
     return rows
 
 
-def _plain_vote(seated: Evidence, top: Evidence, wanted: ReportSettings) -> Measured:
-    """The decisions that groups and readings look at: the strategy's, if it learns nothing."""
-    strategy = Vote(wanted.seats)
-    if wanted.strategy in ("single", "scores", "adaptive"):
-        named = make_strategy(wanted.strategy, wanted.seats)
-        return measure(named, seated, draws=wanted.draws, seed=wanted.seed)
+_PARTS = ("vote", "single", "scores", "adaptive")
+"""Strategies that are shown on parts of the cases; for any other, a vote of the same seats is."""
+
+
+def _decisions(seated: Evidence, wanted: ReportSettings) -> Measured:
+    """The decisions that groups and readings look at."""
+    name = wanted.strategy if wanted.strategy in _PARTS else "vote"
+    strategy = make_strategy(name, wanted.seats)
     return measure(strategy, seated, draws=wanted.draws, seed=wanted.seed)
 
 
@@ -314,12 +318,11 @@ def _groups(
     scope: Scope,
     wanted: ReportSettings,
     seated: Evidence,
-    top: Evidence,
     base: Measured,
     singles: Mapping[str, Measured],
 ) -> dict[str, Any]:
     """The same comparison on the cases of each task type, complexity and tag."""
-    measured = _plain_vote(seated, top, wanted)
+    measured = _decisions(seated, wanted)
     majority = measure(Vote(wanted.seats), seated, draws=wanted.draws, seed=wanted.seed)
     oracle = oracle_credit(seated, wanted.seats, draws=wanted.draws, seed=wanted.seed)
     cases = scope.run.cases
@@ -399,7 +402,9 @@ def _alone(scope: Scope, base: Measured) -> dict[str, Any]:
         "verdict": {"ruling": "nothing to compare", "sentence": sentence, "more_cases": None},
         "headline": None,
         "strategies": empty,
+        "strategies_left_out": empty,
         "controls": empty,
+        "groups_of": None,
         "by_seats": None,
         "dependence": None,
         "risk_coverage": None,

@@ -142,6 +142,7 @@ def _choices(report: Mapping[str, Any]) -> list[str]:
             )
         )  # fmt: skip
         found.append(r"\* calibrated on one half of the cases and measured on the other.")
+    found += [f"Not shown: {r['name']} ({_safe(r['why'])})." for r in report["strategies_left_out"]]
     return found
 
 
@@ -246,7 +247,8 @@ def _groups(report: Mapping[str, Any]) -> list[str]:
             head = [title, "cases", "panel (95 %)", "frontier (95 %)", "difference (95 %)",
                     "best member", "cost", "ruling"]  # fmt: skip
             found.append(_table(head, rows))
-    return ["## Where it pays", *found] if found else []
+    intro = f"The panel's decisions ({report['groups_of']}) on parts of the cases."
+    return ["## Where it pays", intro, *found] if found else []
 
 
 def _readings(cases: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -85,7 +85,11 @@ def choose_scope(
     members = tuple(sorted({*members, *((top,) if top else ()), *(seats or ())}))
     if len(run.variants()) > len(variants):
         why.append(f"Answers of the variant {', '.join(variants)} are reported.")
-    run, left_out = _complete(run, members, all_cases)
+    run, left_out, split = _complete(run, members, all_cases)
+    if split:
+        why.append(
+            "No case was answered by every model, so all are reported: a missing answer is wrong."
+        )
     if left_out:
         why.append(
             f"{left_out:,} cases that not every model answered in full are left out, so that all "
@@ -155,16 +159,18 @@ def _named_all(run: RecordedRun, names: Sequence[str], variant: str | None) -> t
 
 def _complete(
     run: RecordedRun, members: Sequence[Member], all_cases: bool
-) -> tuple[RecordedRun, int]:
+) -> tuple[RecordedRun, int, bool]:
+    """The cases to report, how many are left out, and whether none was answered by everybody."""
     index = {member: i for i, member in enumerate(run.members)}
     wanted = np.isin(run.rows.member, [index[member] for member in members])
     answered = np.zeros(len(run.cases), dtype=bool)
     answered[run.rows.case[wanted]] = True
     keep = answered if all_cases else answered & complete_cases(run, members)
-    if not keep.any():
+    split = not keep.any()
+    if split:
         keep = answered
     left_out = int(answered.sum() - keep.sum())
-    return (run if keep.all() else run.take_cases(np.flatnonzero(keep))), left_out
+    return (run if keep.all() else run.take_cases(np.flatnonzero(keep))), left_out, split
 
 
 def _means(

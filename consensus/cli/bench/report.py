@@ -54,6 +54,13 @@ def report(
     strategy: Annotated[
         str, typer.Option(help="Whose verdict stands at the top; as for bench replay.")
     ] = "vote",
+    goal: Annotated[
+        str | None,
+        typer.Option(
+            help="For auto: parity, quality or budget:RATIO, as for bench replay.",
+            show_default=False,
+        ),
+    ] = None,
     seats: Annotated[
         int | None,
         typer.Option(
@@ -107,6 +114,7 @@ def report(
             panel=tuple(names) or None,
             variant=variant,
             strategy=strategy,
+            goal=goal,
             seats=seats,
             all_cases=all_cases,
             readings=readings,
