@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -22,7 +22,18 @@ from consensus.aggregation.conformal import act_report, prediction_sets
 from consensus.aggregation.posteriors import block_posterior
 from consensus.aggregation.scores import median
 from consensus.aggregation.votes import plurality, tally_blocks
-from consensus.benchmark._fit_families import Panel, fit_family, fit_judges, fold_stages
+from consensus.benchmark._fit_data import (
+    Labelled,
+    by_model,
+    data_sha,
+    kind_of,
+    known_sha,
+    labelled,
+    of_type,
+    scale_of,
+    seats_of,
+)
+from consensus.benchmark._fit_families import fit_family, fit_judges, fold_stages
 from consensus.benchmark.evidence import (
     Evidence,
     calibration_mask,
@@ -35,7 +46,6 @@ from consensus.errors import DataError
 from consensus.orchestrators.calibrated import SeatArrays, judge_model, posterior
 from consensus.orchestrators.calibration import CALIBRATION_FORMAT, Calibration, ScoresFit
 from consensus.orchestrators.spec import ColdStart
-from consensus.tasks import Approve, Compare
 
 __all__ = ["Figures", "FitReport", "Fitted", "fit_calibration"]
 
@@ -49,9 +59,6 @@ FEWEST = 20
 """Labelled cases below which nothing is fitted."""
 
 FOLDS = 5
-
-_KINDS: Mapping[str, str] = {"choice": "choose", "pairwise": "compare", "approval": "approve"}
-"""Kinds as recorded answers name them."""
 
 
 class Figures(NamedTuple):
@@ -130,29 +137,6 @@ class Fitted(NamedTuple):
     report: FitReport
 
 
-@dataclass(frozen=True)
-class _Labelled:
-    """Recorded answers in the shape of a live panel's."""
-
-    panel: Panel
-    seats: SeatArrays
-    truth: Ints
-    valid: Bools | None
-    ids: tuple[str, ...]
-    left_out: Mapping[str, int] = field(default_factory=dict)
-
-    def take(self, rows: npt.NDArray[Any]) -> _Labelled:
-        index = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows
-        return _Labelled(
-            self.panel,
-            take_seats(self.seats, index),
-            self.truth[index],
-            None if self.valid is None else self.valid[index],
-            tuple(self.ids[i] for i in index),
-            self.left_out,
-        )
-
-
 def fit_calibration(
     run: RecordedRun,
     panel: Sequence[str],
@@ -183,8 +167,8 @@ def fit_calibration(
     Raises:
         DataError: cases of several kinds, too few cases, options that no task of the kind has.
     """
-    run, stratum = _of_type(run, task_type)
-    kind = _kind(run)
+    run, stratum = of_type(run, task_type)
+    kind = kind_of(run)
     found = resolve_members(run, panel, variant)
     members = tuple(dict.fromkeys(m for part in found.values() for m in part))
     evidence = evidence_of(run, members).compact()
@@ -194,16 +178,16 @@ def fit_calibration(
     common: dict[str, Any] = {
         "format": CALIBRATION_FORMAT,
         "task_type": stratum,
-        "prompts_sha256": _sha(run.source.get("prompts_sha256")),
+        "prompts_sha256": known_sha(run.source.get("prompts_sha256")),
         "fitted_on": fitted_on,
     }
-    groups = _by_model([called.get(m.model, m.model) for m in members], counts)
+    groups = by_model([called.get(m.model, m.model) for m in members], counts)
     if (kind == "score") != (aggregator == "scores"):
         fix = "--aggregator scores" if kind == "score" else "--aggregator blocks"
         raise DataError(f'"{aggregator}" is not for tasks of kind {kind}', where=run.name, fix=fix)
     if kind == "score":
         return _fit_scores(run, evidence, groups, common, seed)
-    data = _labelled(run, evidence, counts, groups, kind, called)
+    data = labelled(run, evidence, counts, groups, kind, called)
     learn = calibration_mask(data.ids, seed)
     train, test = data.take(learn), data.take(~learn)
     if len(train.ids) < FEWEST:
@@ -216,7 +200,7 @@ def fit_calibration(
         "models": data.panel.models,
         "seats": data.panel.seats,
         "cases": len(train.ids),
-        "data_sha256": _data_sha(train),
+        "data_sha256": data_sha(train),
     }
     calibration = _fit(train, aggregator, common)
     return Fitted(calibration, _measure(calibration, test, aggregator, alpha))
@@ -225,7 +209,7 @@ def fit_calibration(
 # -- fitting ---------------------------------------------------------------------------------------
 
 
-def _fit(train: _Labelled, aggregator: Family, common: dict[str, Any]) -> Calibration:
+def _fit(train: Labelled, aggregator: Family, common: dict[str, Any]) -> Calibration:
     """The family on all cases; temperatures and misses from predictions across folds."""
     whole = fit_family(aggregator, train.panel, train.seats, train.truth, train.valid)
     fold: Ints = np.arange(len(train.ids)) % FOLDS
@@ -257,9 +241,7 @@ def _fit(train: _Labelled, aggregator: Family, common: dict[str, Any]) -> Calibr
     return Calibration.model_validate({**common, "fit": whole.fit, "stages": stages})
 
 
-def _predict(
-    calibration: Calibration, place: int, models: Sequence[int], data: _Labelled
-) -> Floats:
+def _predict(calibration: Calibration, place: int, models: Sequence[int], data: Labelled) -> Floats:
     """Posteriors of one stage on all cases; rows without all of its models mean nothing."""
     return posterior(calibration, place, models, seats_of(data.seats, models), data.valid)
 
@@ -269,28 +251,11 @@ def _all_answered(seats: SeatArrays, models: Sequence[int]) -> Bools:
     return np.asarray(np.stack(has).all(axis=0), dtype=np.bool_)
 
 
-def seats_of(seats: SeatArrays, models: Sequence[int]) -> SeatArrays:
-    """The seats of these models, groups counted anew."""
-    keep = np.isin(seats.groups, models)
-    place = {m: i for i, m in enumerate(models)}
-    groups = np.array([place[int(g)] for g in seats.groups[keep]], dtype=np.int64)
-    return SeatArrays(
-        seats.votes[:, keep], groups, seats.distributions[:, keep], seats.confidence[:, keep]
-    )
-
-
-def take_seats(seats: SeatArrays, rows: Ints) -> SeatArrays:
-    """Some of the cases."""
-    return SeatArrays(
-        seats.votes[rows], seats.groups, seats.distributions[rows], seats.confidence[rows]
-    )
-
-
 # -- measuring -------------------------------------------------------------------------------------
 
 
 def _measure(
-    calibration: Calibration, test: _Labelled, aggregator: Family, alpha: float
+    calibration: Calibration, test: Labelled, aggregator: Family, alpha: float
 ) -> FitReport:
     """Cold start against calibrated, on cases where at least one seat answered."""
     answered: Bools = np.asarray((test.seats.votes >= 0).any(axis=1))
@@ -350,7 +315,7 @@ def _measure(
     )
 
 
-def _figures(p: Floats, data: _Labelled) -> Figures:
+def _figures(p: Floats, data: Labelled) -> Figures:
     leading = plurality(p, data.valid)
     rows = np.arange(len(p))
     credit = leading.credit[rows, data.truth]
@@ -372,168 +337,6 @@ def _number(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-# -- recorded answers as a live panel's ------------------------------------------------------------
-
-
-def _of_type(run: RecordedRun, task_type: str | None) -> tuple[RecordedRun, str]:
-    strata = sorted(set(run.cases.strata))
-    if task_type is None:
-        return run, strata[0] if len(strata) == 1 else ""
-    if task_type not in strata:
-        raise DataError(
-            f'has no cases of type "{task_type}"',
-            where=run.name,
-            fix=f"one of {', '.join(name for name in strata if name) or 'none'}",
-        )
-    keep = np.array([s == task_type for s in run.cases.strata])
-    return run.take_cases(np.flatnonzero(keep)), task_type
-
-
-def _kind(run: RecordedRun) -> str:
-    kinds = sorted({_KINDS.get(kind, kind) for kind in run.cases.kinds})
-    if len(kinds) != 1:
-        found = ", ".join(kinds) or "no cases"
-        raise DataError(
-            f"a calibration is for one kind of task, and here are {found}",
-            where=run.name,
-            fix="--type NAME",
-        )
-    if kinds[0] not in ("approve", "choose", "compare", "score"):
-        raise DataError(f"tasks of kind {kinds[0]} have no calibrated aggregator", where=run.name)
-    return kinds[0]
-
-
-def _by_model(models: Sequence[str], counts: Sequence[int]) -> dict[str, list[int]]:
-    """Model → the members that are its variants; those without a seat are left out."""
-    found: dict[str, list[int]] = {}
-    for member, (model, count) in enumerate(zip(models, counts, strict=True)):
-        if count:
-            found.setdefault(model, []).append(member)
-    return found
-
-
-def _labelled(
-    run: RecordedRun,
-    evidence: Evidence,
-    counts: Sequence[int],
-    groups: Mapping[str, list[int]],
-    kind: str,
-    called: Mapping[str, str],
-) -> _Labelled:
-    options, columns = _options(run, evidence, kind, called)
-    credit = evidence.credit if columns is None else _columns(evidence.credit, columns)
-    best = credit.max(axis=1)
-    single = (credit >= best[:, None] - 1e-9).sum(axis=1) == 1
-    usable = (best > 0) & single
-    left = {
-        "no option is right": int((best <= 0).sum()),
-        "several options are equally right": int(((best > 0) & ~single).sum()),
-    }
-    votes, rows, stated, of = [], [], [], []
-    for group, members in enumerate(groups.values()):
-        for m in members:
-            for s in range(counts[m]):
-                shares = evidence.votes[:, m, s].astype(np.float64)
-                given: npt.NDArray[Any] | None = None
-                if evidence.scores is not None:
-                    given = evidence.scores[:, m, s]
-                if columns is not None:
-                    shares = _columns(shares, columns)
-                    given = None if given is None else _columns(given, columns)
-                votes.append(np.where(shares.max(axis=1) > 0.999, shares.argmax(axis=1), -1))
-                rows.append(_distribution(given, evidence.valid, options is None, shares.shape))
-                stated.append(_confidence(evidence, m, s, votes[-1]))
-                of.append(group)
-    seats = SeatArrays(
-        np.stack(votes, axis=1).astype(np.int64),
-        np.array(of, dtype=np.int64),
-        np.stack(rows, axis=1),
-        np.stack(stated, axis=1),
-    )
-    panel = Panel(
-        tuple(groups),
-        tuple(sum(counts[m] for m in members) for members in groups.values()),
-        options,
-    )
-    data = _Labelled(
-        panel,
-        seats,
-        np.asarray(credit.argmax(axis=1), dtype=np.int64),
-        None if options is not None or evidence.valid.all() else evidence.valid,
-        evidence.case_ids,
-        left,
-    )
-    for group, model in enumerate(panel.models):
-        if not (seats.votes[usable][:, seats.groups == group] >= 0).any():
-            raise FitError(f"{model} has no readable answer to any labelled case", where=run.name)
-    return data.take(usable)
-
-
-def _options(
-    run: RecordedRun, evidence: Evidence, kind: str, called: Mapping[str, str]
-) -> tuple[tuple[str, ...] | None, list[int] | None]:
-    """The fixed options by the policy's names, and the recorded column of each (−1: none)."""
-    if kind == "choose" and not evidence.labelled:
-        return None, None
-    recorded = run.cases.options[0]
-    if any(options != recorded for options in run.cases.options):
-        recorded = tuple(dict.fromkeys(name for each in run.cases.options for name in each))
-        raise DataError(
-            f"cases offer different options ({', '.join(recorded[:6])} …)", where=run.name
-        )
-    renamed = [called.get(name, name) for name in recorded]
-    wanted = {"approve": Approve.OPTIONS, "compare": Compare.OPTIONS}.get(kind, tuple(renamed))
-    strange = [name for name in renamed if name not in wanted]
-    if strange or len(set(renamed)) != len(renamed):
-        raise DataError(
-            f"a task of kind {kind} has no option {', '.join(strange) or 'twice'}",
-            where=run.name,
-            fix=f"--as {strange[0] if strange else renamed[0]}={wanted[0]}",
-        )
-    return wanted, [renamed.index(name) if name in renamed else -1 for name in wanted]
-
-
-def _columns(values: npt.NDArray[Any], columns: Sequence[int]) -> Floats:
-    picked = [values[:, c] if c >= 0 else np.zeros(len(values)) for c in columns]
-    return np.stack(picked, axis=1).astype(np.float64)
-
-
-def _distribution(
-    given: npt.NDArray[Any] | None, valid: Bools, varies: bool, shape: tuple[int, ...]
-) -> Floats:
-    """Scores that are a distribution over the case's options, else rows of NaN."""
-    if given is None:
-        return np.full(shape, np.nan)
-    values = given.astype(np.float64)
-    if varies:
-        values = np.where(valid, values, 0.0)
-    total = values.sum(axis=1)
-    good = (values >= 0).all(axis=1) & (np.abs(total - 1.0) < 1e-3)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(good[:, None], values / total[:, None], np.nan)
-
-
-def _confidence(evidence: Evidence, member: int, sample: int, votes: Ints) -> Floats:
-    column = evidence.extra.get("confidence")
-    if column is None:
-        return np.full(len(evidence), np.nan)
-    c = column[:, member, sample]
-    with np.errstate(invalid="ignore"):
-        return np.where((votes >= 0) & (c >= 0) & (c <= 1), c, np.nan)
-
-
-def _data_sha(data: _Labelled) -> str:
-    digest = hashlib.sha256("\n".join(data.ids).encode())
-    for array in (data.truth, *data.seats):
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()
-
-
-def _sha(value: object) -> str:
-    text = value if isinstance(value, str) else ""
-    return text if len(text) == 64 and set(text) <= set("0123456789abcdef") else ""
-
-
 # -- scores ----------------------------------------------------------------------------------------
 
 
@@ -544,7 +347,7 @@ def _fit_scores(
     common: dict[str, Any],
     seed: int,
 ) -> Fitted:
-    scale = _scale(run)
+    scale = scale_of(run)
     points = [np.array([float(name) for name in options]) for options in run.cases.options]
     said = np.full((len(evidence), len(groups)), np.nan)
     gold = np.full(len(evidence), np.nan)
@@ -593,11 +396,3 @@ def _fit_scores(
         calibration,
         FitReport("scores", calibration.cases, int(rows.sum()), {}, error=error),
     )
-
-
-def _scale(run: RecordedRun) -> tuple[float, float]:
-    scales = {tuple(record.get("scale") or ()) for record in run.cases.records}
-    if len(scales) != 1 or len(next(iter(scales))) != 2:
-        raise DataError("its score cases have no single scale", where=run.name)
-    low, high = next(iter(scales))
-    return float(low), float(high)

@@ -346,11 +346,11 @@ def _quantile(misses: tuple[float, ...], alpha: float | None) -> float | None:
 
 
 def _shaped(name: str, values: Any, shape: tuple[int, ...]) -> None:
-    if len(values) != shape[0]:
-        raise ValueError(f"{name} must have the shape {shape}")
-    if len(shape) > 1:
-        for value in values:
-            _shaped(name, value, shape[1:])
+    level = [values]
+    for size in shape:
+        if any(len(part) != size for part in level):
+            raise ValueError(f"{name} must have the shape {shape}")
+        level = [inner for part in level for inner in part]
 
 
 def _sums_to_one(name: str, values: tuple[float, ...]) -> None:

@@ -232,15 +232,11 @@ def _score_leader(hops: Sequence[HopRecord], scale: tuple[float, float]) -> Lead
     middle = reading.score
     near = SCORE_TOLERANCE * (scale[1] - scale[0])
     supporters = frozenset(
-        b.seat
-        for hop in hops
-        for b in hop.ballots
-        if isinstance(b.answer, int | float) and abs(float(b.answer) - middle) <= near + 1e-12
+        seat for seat, value in reading.own.items() if abs(value - middle) <= near + 1e-12
     )
     counts = Counter(f"{value:g}" for value in values)
     posterior = {key: counts[key] / len(values) for key in sorted(counts, key=float)}
-    within = sum(1 for value in values if abs(value - middle) <= near + 1e-12)
-    probability = within / len(values)
+    probability = sum(1 for b in ballots if b.seat in supporters) / len(values)
     if reading.error is not None:  # the judges' model: the chance that the score lies this near
         probability = math.erf(near / (reading.error * math.sqrt(2.0)))
     return Leader(

@@ -59,9 +59,18 @@ class Opinion(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """Scores as read: the score, its standard error (None without a model of the judges)."""
+    """Scores as read.
+
+    Attributes:
+        score: of all ballots together.
+        own: what each seat's ballot says alone, by seat, on the same scale.
+        error: standard error; None without a model of the judges.
+        cases: behind that model.
+        notes: what a reader must know.
+    """
 
     score: float
+    own: Mapping[int, float]
     error: float | None = None
     cases: int = 0
     notes: tuple[str, ...] = ()
@@ -159,8 +168,9 @@ def _say(options: Sequence[str], part: _Part) -> _Said:
     if used:
         models = [i for i, model in enumerate(calibration.models) if model in used]
         failures = [failure for hop in hops for failure in hop.failures]
-        seats = _arrays(options, [*ballots, *failures], [calibration.models[i] for i in models])
-        p = posterior(calibration, place, models, seats)
+        fitted = calibration.options or tuple(options)  # a list in another order means the same
+        seats = _arrays(fitted, [*ballots, *failures], [calibration.models[i] for i in models])
+        p = posterior(calibration, place, models, seats)[[fitted.index(o) for o in options]]
         unseen = sorted({ballot.model for ballot in ballots} - used)
         if exact and not unseen:
             return _Said(p, stage, calibration.cases)
@@ -298,7 +308,8 @@ def read_scores(hops: Sequence[HopRecord], scale: tuple[float, float]) -> Readin
         if calibration.scale == scale:
             return _judged(hops, calibration, calibration.fit, scale)
         notes = (f"{last.name}: its calibration is for another scale; this is the median",)
-    return Reading(median_score(_numbers(last.ballots)), notes=notes)
+    own = {b.seat: value for hop in hops for b in hop.ballots for value in _numbers([b])}
+    return Reading(median_score(_numbers(last.ballots)), own, notes=notes)
 
 
 def _judged(
@@ -307,10 +318,12 @@ def _judged(
     known = set(calibration.models)
     read = [hop for hop in hops if hop is hops[-1] or {b.model for b in hop.ballots} <= known]
     by_model: dict[str, list[float]] = {}
-    for hop in read:
-        for ballot in hop.ballots:
-            by_model.setdefault(ballot.model, []).extend(_numbers([ballot]))
-    models = sorted(model for model, values in by_model.items() if values)
+    said: list[tuple[Ballot, float]] = []
+    for ballot in (ballot for hop in read for ballot in hop.ballots):
+        for value in _numbers([ballot]):
+            by_model.setdefault(ballot.model, []).append(value)
+            said.append((ballot, value))
+    models = sorted(by_model)
     places = [calibration.models.index(m) if m in known else None for m in models]
     judges = judge_model(fit, places, calibration.cases)
     means = np.array([float(canonical_mean(by_model[model])) for model in models])
@@ -319,8 +332,13 @@ def _judged(
     notes = (
         f"the calibration has not seen {', '.join(unseen)} here: each counts as an average judge",
     )
+    alone = np.full((len(said), len(models)), np.nan)
+    for row, (ballot, value) in enumerate(said):
+        alone[row, models.index(ballot.model)] = value
+    each = np.clip(judges.estimate(alone).score, *scale).tolist()
+    own = {ballot.seat: value for (ballot, _), value in zip(said, each, strict=True)}
     score = min(max(float(found.score), scale[0]), scale[1])
-    return Reading(score, float(found.error), calibration.cases, notes if unseen else ())
+    return Reading(score, own, float(found.error), calibration.cases, notes if unseen else ())
 
 
 def _numbers(ballots: Sequence[Ballot]) -> list[float]:

@@ -1,0 +1,255 @@
+"""Recorded answers in the shape of a live panel's, with their truth; for fits."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from consensus.aggregation._numerics import FitError
+from consensus.benchmark._fit_families import Panel
+from consensus.benchmark.evidence import Evidence
+from consensus.benchmark.run_format import RecordedRun
+from consensus.errors import DataError
+from consensus.orchestrators.calibrated import SeatArrays
+from consensus.tasks import Approve, Compare
+
+__all__ = [
+    "Labelled",
+    "by_model",
+    "data_sha",
+    "kind_of",
+    "known_sha",
+    "labelled",
+    "of_type",
+    "scale_of",
+    "seats_of",
+]
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+
+_KINDS: Mapping[str, str] = {"choice": "choose", "pairwise": "compare", "approval": "approve"}
+"""Kinds as recorded answers name them."""
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Ballots on cases whose right option is known.
+
+    Attributes:
+        panel: whose ballots they are.
+        seats: (cases, seats) arrays.
+        truth: (cases,) the right option.
+        valid: bool (cases, K); None where every case has all options.
+        ids: of the cases.
+        left_out: reason → cases that are not here.
+    """
+
+    panel: Panel
+    seats: SeatArrays
+    truth: Ints
+    valid: Bools | None
+    ids: tuple[str, ...]
+    left_out: Mapping[str, int] = field(default_factory=dict)
+
+    def take(self, rows: npt.NDArray[Any]) -> Labelled:
+        """Some of the cases, by index or by mask."""
+        index = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows
+        return Labelled(
+            self.panel,
+            _take(self.seats, index),
+            self.truth[index],
+            None if self.valid is None else self.valid[index],
+            tuple(self.ids[i] for i in index),
+            self.left_out,
+        )
+
+
+def seats_of(seats: SeatArrays, models: Sequence[int]) -> SeatArrays:
+    """The seats of these models, groups counted anew."""
+    keep = np.isin(seats.groups, models)
+    place = {m: i for i, m in enumerate(models)}
+    groups = np.array([place[int(g)] for g in seats.groups[keep]], dtype=np.int64)
+    return SeatArrays(
+        seats.votes[:, keep], groups, seats.distributions[:, keep], seats.confidence[:, keep]
+    )
+
+
+def _take(seats: SeatArrays, rows: Ints) -> SeatArrays:
+    """Some of the cases."""
+    return SeatArrays(
+        seats.votes[rows], seats.groups, seats.distributions[rows], seats.confidence[rows]
+    )
+
+
+def of_type(run: RecordedRun, task_type: str | None) -> tuple[RecordedRun, str]:
+    strata = sorted(set(run.cases.strata))
+    if task_type is None:
+        return run, strata[0] if len(strata) == 1 else ""
+    if task_type not in strata:
+        raise DataError(
+            f'has no cases of type "{task_type}"',
+            where=run.name,
+            fix=f"one of {', '.join(name for name in strata if name) or 'none'}",
+        )
+    keep = np.array([s == task_type for s in run.cases.strata])
+    return run.take_cases(np.flatnonzero(keep)), task_type
+
+
+def kind_of(run: RecordedRun) -> str:
+    kinds = sorted({_KINDS.get(kind, kind) for kind in run.cases.kinds})
+    if len(kinds) != 1:
+        found = ", ".join(kinds) or "no cases"
+        raise DataError(
+            f"a calibration is for one kind of task, and here are {found}",
+            where=run.name,
+            fix="--type NAME",
+        )
+    if kinds[0] not in ("approve", "choose", "compare", "score"):
+        raise DataError(f"tasks of kind {kinds[0]} have no calibrated aggregator", where=run.name)
+    return kinds[0]
+
+
+def by_model(models: Sequence[str], counts: Sequence[int]) -> dict[str, list[int]]:
+    """Model → the members that are its variants; those without a seat are left out."""
+    found: dict[str, list[int]] = {}
+    for member, (model, count) in enumerate(zip(models, counts, strict=True)):
+        if count:
+            found.setdefault(model, []).append(member)
+    return found
+
+
+def labelled(
+    run: RecordedRun,
+    evidence: Evidence,
+    counts: Sequence[int],
+    groups: Mapping[str, list[int]],
+    kind: str,
+    called: Mapping[str, str],
+) -> Labelled:
+    options, columns = _options(run, evidence, kind, called)
+    credit = evidence.credit if columns is None else _columns(evidence.credit, columns)
+    best = credit.max(axis=1)
+    single = (credit >= best[:, None] - 1e-9).sum(axis=1) == 1
+    usable = (best > 0) & single
+    left = {
+        "no option is right": int((best <= 0).sum()),
+        "several options are equally right": int(((best > 0) & ~single).sum()),
+    }
+    votes, rows, stated, of = [], [], [], []
+    for group, members in enumerate(groups.values()):
+        for m in members:
+            for s in range(counts[m]):
+                shares = evidence.votes[:, m, s].astype(np.float64)
+                given: npt.NDArray[Any] | None = None
+                if evidence.scores is not None:
+                    given = evidence.scores[:, m, s]
+                if columns is not None:
+                    shares = _columns(shares, columns)
+                    given = None if given is None else _columns(given, columns)
+                votes.append(np.where(shares.max(axis=1) > 0.999, shares.argmax(axis=1), -1))
+                rows.append(_distribution(given, evidence.valid, options is None, shares.shape))
+                stated.append(_confidence(evidence, m, s, votes[-1]))
+                of.append(group)
+    seats = SeatArrays(
+        np.stack(votes, axis=1).astype(np.int64),
+        np.array(of, dtype=np.int64),
+        np.stack(rows, axis=1),
+        np.stack(stated, axis=1),
+    )
+    panel = Panel(
+        tuple(groups),
+        tuple(sum(counts[m] for m in members) for members in groups.values()),
+        options,
+    )
+    data = Labelled(
+        panel,
+        seats,
+        np.asarray(credit.argmax(axis=1), dtype=np.int64),
+        None if options is not None or evidence.valid.all() else evidence.valid,
+        evidence.case_ids,
+        left,
+    )
+    for group, model in enumerate(panel.models):
+        if not (seats.votes[usable][:, seats.groups == group] >= 0).any():
+            raise FitError(f"{model} has no readable answer to any labelled case", where=run.name)
+    return data.take(usable)
+
+
+def _options(
+    run: RecordedRun, evidence: Evidence, kind: str, called: Mapping[str, str]
+) -> tuple[tuple[str, ...] | None, list[int] | None]:
+    """The fixed options by the policy's names, and the recorded column of each (−1: none)."""
+    if kind == "choose" and not evidence.labelled:
+        return None, None
+    recorded = run.cases.options[0]
+    if any(options != recorded for options in run.cases.options):
+        recorded = tuple(dict.fromkeys(name for each in run.cases.options for name in each))
+        raise DataError(
+            f"cases offer different options ({', '.join(recorded[:6])} …)", where=run.name
+        )
+    renamed = [called.get(name, name) for name in recorded]
+    wanted = {"approve": Approve.OPTIONS, "compare": Compare.OPTIONS}.get(kind, tuple(renamed))
+    strange = [name for name in renamed if name not in wanted]
+    if strange or len(set(renamed)) != len(renamed):
+        raise DataError(
+            f"a task of kind {kind} has no option {', '.join(strange) or 'twice'}",
+            where=run.name,
+            fix=f"--as {strange[0] if strange else renamed[0]}={wanted[0]}",
+        )
+    return wanted, [renamed.index(name) if name in renamed else -1 for name in wanted]
+
+
+def _columns(values: npt.NDArray[Any], columns: Sequence[int]) -> Floats:
+    picked = [values[:, c] if c >= 0 else np.zeros(len(values)) for c in columns]
+    return np.stack(picked, axis=1).astype(np.float64)
+
+
+def _distribution(
+    given: npt.NDArray[Any] | None, valid: Bools, varies: bool, shape: tuple[int, ...]
+) -> Floats:
+    """Scores that are a distribution over the case's options, else rows of NaN."""
+    if given is None:
+        return np.full(shape, np.nan)
+    values = given.astype(np.float64)
+    if varies:
+        values = np.where(valid, values, 0.0)
+    total = values.sum(axis=1)
+    good = (values >= 0).all(axis=1) & (np.abs(total - 1.0) < 1e-3)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(good[:, None], values / total[:, None], np.nan)
+
+
+def _confidence(evidence: Evidence, member: int, sample: int, votes: Ints) -> Floats:
+    column = evidence.extra.get("confidence")
+    if column is None:
+        return np.full(len(evidence), np.nan)
+    c = column[:, member, sample]
+    with np.errstate(invalid="ignore"):
+        return np.where((votes >= 0) & (c >= 0) & (c <= 1), c, np.nan)
+
+
+def data_sha(data: Labelled) -> str:
+    digest = hashlib.sha256("\n".join(data.ids).encode())
+    for array in (data.truth, *data.seats):
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def known_sha(value: object) -> str:
+    text = value if isinstance(value, str) else ""
+    return text if len(text) == 64 and set(text) <= set("0123456789abcdef") else ""
+
+
+def scale_of(run: RecordedRun) -> tuple[float, float]:
+    scales = {tuple(record.get("scale") or ()) for record in run.cases.records}
+    if len(scales) != 1 or len(next(iter(scales))) != 2:
+        raise DataError("its score cases have no single scale", where=run.name)
+    low, high = next(iter(scales))
+    return float(low), float(high)

@@ -1,0 +1,256 @@
+"""Calibrations fitted on simulated panels whose truth is known, and on the recorded ones."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from consensus.aggregation._numerics import FitError
+from consensus.ballots import Ballot
+from consensus.benchmark.evidence import calibration_mask
+from consensus.benchmark.fitting import fit_calibration
+from consensus.benchmark.run_format import RecordedRun
+from consensus.errors import DataError
+from consensus.orchestrators.calibration import (
+    BlocksFit,
+    Calibration,
+    MeanFit,
+    ScoresFit,
+    WeightedFit,
+    load_calibration,
+)
+from consensus.orchestrators.concluding import Conclusion, conclude
+from consensus.orchestrators.spec import HopRecord, StrategySpec
+from tests.benchmark.data_fixtures import real_run
+from tests.benchmark.fit_fixtures import MODELS, recorded, simulated
+
+OPTIONS = ("approve", "reject")
+
+
+def live(
+    made: Calibration,
+    answers: list[tuple[str, str]],
+    kind: Any = "approve",
+    options: tuple[str, ...] = OPTIONS,
+) -> Conclusion:
+    ballots = tuple(
+        Ballot(seat=i, model=model, framing="plain", answer=answer)
+        for i, (model, answer) in enumerate(answers)
+    )
+    spec = StrategySpec(
+        name="v",
+        orchestrator="vote",
+        models=made.models,
+        seats=len(ballots),
+        aggregator=made.aggregator,
+        calibration=made.at(None),
+    )
+    return conclude(kind, options, [HopRecord(name="v", spec=spec, ballots=ballots)])
+
+
+def test_four_to_none_and_three_to_one_are_worth_what_the_simulation_says() -> None:
+    """p = .8, ρ = .44, four seats of one model: P(correct | 4–0) = .914."""
+    run = simulated(8000, models={"m/a": 0.8}, seats=4, seed=1)
+    made = fit_calibration(run, ["m/a"], seats=4, aggregator="blocks").calibration
+    assert isinstance(made.fit, BlocksFit)
+    assert made.fit.accuracy[0] == pytest.approx(0.8, abs=0.02)
+    assert made.fit.within[0] == pytest.approx(0.44, abs=0.03)
+    assert made.stages[0].temperature == pytest.approx(1.0, abs=0.06)
+    four = live(made, [("m/a", "approve")] * 4).posterior["approve"]
+    assert four == pytest.approx(0.914, abs=0.02)
+
+
+@pytest.mark.parametrize("family", ["weighted", "blocks", "stacked", "mean"])
+def test_a_calibrated_posterior_is_truer_than_a_cold_start_on_cases_held_out(family: Any) -> None:
+    accuracies = (0.75, 0.75, 0.75) if family == "mean" else (0.6, 0.7, 0.92)
+    models = dict(zip(MODELS, accuracies, strict=True))
+    run = simulated(3000, models=models, confidence=True, distributions=True)
+    report = fit_calibration(run, MODELS, aggregator=family).report
+    assert report.before is not None
+    assert report.after is not None
+    assert report.after.log_loss < report.before.log_loss - 0.02
+    assert report.after.ece < 0.04
+    assert report.after.accuracy > report.before.accuracy
+    assert sum(cases for *_, cases in report.after.bins) == report.held_out
+    assert report.notes == ()
+
+
+def test_an_approver_that_says_yes_to_everything_gets_its_confusion() -> None:
+    run = simulated(2000, models={"m/a": 0.85}, bias={"m/a": 0.6}, seed=2)
+    made = fit_calibration(run, ["m/a"]).calibration
+    yes = live(made, [("m/a", "approve")]).probability
+    no = live(made, [("m/a", "reject")]).probability
+    assert yes is not None
+    assert no is not None
+    assert yes < 0.7 < 0.8 < no
+
+
+def test_confidence_that_is_noise_gets_no_weight() -> None:
+    run = simulated(400, seed=3)
+    rng = np.random.default_rng(0)
+    run.rows.confidence[:] = rng.uniform(0.4, 1.0, len(run.rows))
+    made = fit_calibration(run, MODELS, aggregator="weighted").calibration
+    assert isinstance(made.fit, WeightedFit)
+    assert all(m.b < 0.15 for m in made.fit.maps)
+
+
+def test_a_label_bias_is_taken_out_and_prevalence_is_not() -> None:
+    run = simulated(1500, models={"m/a": 0.8, "m/b": 0.8}, distributions=True, bias={"m/a": 0.5})
+    made = fit_calibration(run, ["m/a", "m/b"], aggregator="mean").calibration
+    assert isinstance(made.fit, MeanFit)
+    assert made.fit.bias is not None
+    assert made.fit.bias[0][0] > 0.6
+    assert made.fit.bias[1][0] == pytest.approx(0.5, abs=0.04)
+
+
+def test_prediction_sets_hold_the_truth_as_often_as_they_promise() -> None:
+    """Over 200 seeds, at α = .1; a panel's discrete posterior may only cover more."""
+    covered: list[float] = []
+    acted: list[float] = []
+    for seed in range(200):
+        run = simulated(220, models={"m/a": 0.7, "m/b": 0.8}, distributions=True, seed=seed)
+        report = fit_calibration(
+            run, ["m/a", "m/b"], aggregator="mean", seed=seed, alpha=0.1
+        ).report
+        assert report.coverage is not None
+        assert report.acted is not None
+        covered.append(report.coverage)
+        acted.append(report.acted)
+    assert np.mean(covered) >= 0.9 - 0.02
+    assert 0.0 < np.mean(acted) < 1.0
+
+
+def test_only_the_calibration_half_is_learned_from() -> None:
+    """Wrong labels on the other half change the report and not one number of the calibration."""
+    run = simulated(400, seed=5)
+    first = fit_calibration(run, MODELS)
+    held = np.flatnonzero(~calibration_mask(run.cases.ids, 0))
+    run.cases.credit[held] = run.cases.credit[held][:, ::-1]
+    second = fit_calibration(run, MODELS)
+    assert second.calibration == first.calibration
+    assert first.report.after is not None
+    assert second.report.after is not None
+    assert second.report.after.accuracy < first.report.after.accuracy - 0.3
+
+
+def test_another_seed_is_another_half_and_another_hash() -> None:
+    run = simulated(200, seed=6)
+    first, again, other = (fit_calibration(run, MODELS, seed=s).calibration for s in (0, 0, 1))
+    assert first == again
+    assert first.data_sha256 != other.data_sha256
+
+
+def test_failed_models_leave_stages_of_their_own() -> None:
+    run = simulated(600, failing=0.2, seed=7)
+    found = fit_calibration(run, MODELS, aggregator="stacked")
+    made = found.calibration
+    assert len(made.stages) == 7
+    assert made.stages[0].cases < made.stages[-1].cases
+    assert live(made, [("m/b", "reject")]).calibrated
+
+
+def test_a_panel_of_many_models_has_the_stages_of_cascades_and_failures() -> None:
+    models = {f"m/{i}": 0.75 for i in range(6)}
+    made = fit_calibration(simulated(150, models=models), list(models)).calibration
+    parts = {stage.models for stage in made.stages}
+    names = tuple(models)
+    assert {names, names[:3], names[1:], names[2:3]} <= parts
+    assert len(parts) < 20
+
+
+def test_recorded_names_become_the_policys() -> None:
+    run = simulated(120, options=("accept", "reject"), seed=8)
+    with pytest.raises(DataError, match="--as accept=approve"):
+        fit_calibration(run, MODELS)
+    names = {"accept": "approve", "m/a": "openai/a"}
+    made = fit_calibration(run, MODELS, names=names).calibration
+    assert made.models == ("openai/a", "m/b", "m/c")
+    assert made.options == OPTIONS
+
+
+def test_comparisons_without_a_tie_get_one_that_is_rare() -> None:
+    run = simulated(200, options=("1", "2"), kind="pairwise", seed=9)
+    made = fit_calibration(run, MODELS, names={"1": "A", "2": "B"}).calibration
+    assert made.options == ("A", "B", "tie")
+    result = live(made, [(m, "B") for m in MODELS], "compare", ("A", "B", "tie"))
+    assert result.outcome == "B"
+    assert result.posterior["tie"] < 0.1
+
+
+def test_candidates_that_differ_by_case_have_no_options() -> None:
+    run = simulated(200, options=("A", "B", "C", "D"), kind="choice", seed=10)
+    made = fit_calibration(run, MODELS, aggregator="stacked").calibration
+    assert made.options is None
+    found = live(made, [(m, "the third text") for m in MODELS], "choose", ("x", "the third text"))
+    assert found.outcome == "the third text"
+
+
+def test_a_file_holds_what_was_fitted(tmp_path: Any) -> None:
+    made = fit_calibration(simulated(200), MODELS, fitted_on="2026-11-22").calibration
+    assert load_calibration(made.save(tmp_path / "c.json")) == made
+    assert (tmp_path / "c.json").stat().st_size < 20_000
+
+
+def scores_run(cases: int = 120) -> RecordedRun:
+    """Whole scores from 1 to 10 by a lenient judge, a strict one and a noisy one."""
+    rng = np.random.default_rng(0)
+    points = [str(p) for p in range(1, 11)]
+    records: list[Any] = []
+    lines = []
+    for case in range(cases):
+        true = rng.uniform(2, 9)
+        right = str(round(true))
+        record = {"case_id": f"c{case}", "task_kind": "score", "task_type": "essay"}
+        records.append(
+            (f"c{case}", {**record, "scale": [1, 10], "credits": {right: 1.0}}, tuple(points))
+        )
+        said = {
+            "m/a": true + 1.5 + 0.3 * rng.normal(),
+            "m/b": true - 1.5 + 0.3 * rng.normal(),
+            "m/c": true + 2.5 * rng.normal(),
+        }
+        lines += [
+            {"case": f"c{case}", "model": m, "answer": str(int(np.clip(round(s), 1, 10)))}
+            for m, s in said.items()
+        ]
+    return recorded(records, lines)
+
+
+def test_judges_are_fitted_by_what_they_say_and_read_better_than_their_median() -> None:
+    found = fit_calibration(scores_run(), MODELS, aggregator="scores")
+    fit = found.calibration.fit
+    assert isinstance(fit, ScoresFit)
+    assert found.calibration.scale == (1.0, 10.0)
+    assert fit.location[0] - fit.location[1] == pytest.approx(2.8, abs=0.4)
+    assert fit.noise[2] > 3 * fit.noise[0]
+    assert found.report.error is not None
+    before, after = found.report.error
+    assert after < 0.8 * before
+
+
+def test_what_cannot_be_fitted_is_one_line() -> None:
+    with pytest.raises(FitError, match="20 are the fewest"):
+        fit_calibration(simulated(20), MODELS)
+    with pytest.raises(DataError, match="no answers of"):
+        fit_calibration(simulated(100), ["m/z"])
+    with pytest.raises(DataError, match='no cases of type "u"'):
+        fit_calibration(simulated(100), MODELS, task_type="u")
+    with pytest.raises(DataError, match="--aggregator scores"):
+        fit_calibration(scores_run(), MODELS)
+    with pytest.raises(DataError, match="--aggregator blocks"):
+        fit_calibration(simulated(100), MODELS, aggregator="scores")
+
+
+@pytest.mark.needs("recorded-data")
+def test_on_medagents_the_learned_panel_beats_its_cold_start() -> None:
+    run = real_run("medagents")
+    report = fit_calibration(
+        run, ["gpt-4o-mini", "o3-mini", "DeepSeek-R1"], aggregator="blocks"
+    ).report
+    assert report.before is not None
+    assert report.after is not None
+    assert report.after.log_loss < report.before.log_loss
+    assert report.after.accuracy > report.before.accuracy
+    assert report.coverage == pytest.approx(0.95, abs=0.02)
