@@ -202,9 +202,13 @@ def _frontier(
             unknown = len(members) - len(known)
             of = f"the {len(known)} whose figure is known" if unknown else "all"
             flattered = ", measured on these same cases" if values is right else ""
-            return top, f"The frontier is {top.model}: the {word} of {of}{flattered}."
+            return top, f"The frontier is {_called(top, members)}: the {word} of {of}{flattered}."
     top = max(members)
-    return top, f"The frontier is {top.model}: no figure tells the models apart."
+    return top, f"The frontier is {_called(top, members)}: no figure tells the models apart."
+
+
+def _called(member: Member, members: Sequence[Member]) -> str:
+    return member.model if len({m.variant for m in members}) == 1 else member.name
 
 
 def _panel(
