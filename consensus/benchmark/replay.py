@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from consensus.aggregation import votes
+from consensus.benchmark.auto import Auto, Goal, parse_goal
 from consensus.benchmark.controls import control_figures, oracle_credit
 from consensus.benchmark.evidence import (
     Evidence,
@@ -225,7 +226,6 @@ def _prepare(
     }
     for m, member in enumerate(frontier):
         singles.setdefault(member.name, measure_single(top, top, members=[m]))
-    seats = settings.seats
     draws = min(settings.draws, 16)
     return _Setting(
         panel,
@@ -233,10 +233,17 @@ def _prepare(
         singles,
         tuple(member.name for member in members),
         measure_single(top, top),
-        measure(Vote(seats), panel, draws=draws, seed=settings.seed),
-        oracle_credit(panel, seats, draws=draws, seed=settings.seed),
+        measure(Vote(_vote_seats(settings, panel)), panel, draws=draws, seed=settings.seed),
+        oracle_credit(panel, _vote_seats(settings, panel), draws=draws, seed=settings.seed),
         run.cases.kinds[0],
     )
+
+
+def _vote_seats(settings: ReplaySettings, panel: Evidence) -> int | None:
+    """Seats of the controls: the strategy's own; ``auto``'s limit may pass what is recorded."""
+    if settings.strategy != "auto" or settings.seats is None:
+        return settings.seats
+    return min(settings.seats, len(panel.members) * panel.present.shape[2])
 
 
 def _strategy(settings: ReplaySettings, setting: _Setting) -> Strategy:
@@ -249,7 +256,27 @@ def _strategy(settings: ReplaySettings, setting: _Setting) -> Strategy:
                 fix="add --calibrate half",
             )
         return strategy
-    raise DataError("auto is not available", where="--strategy")
+    return Auto(
+        frontier=setting.frontier,
+        goal=_goal(settings, setting),
+        seats=settings.seats,
+        balanced=_balanced(settings, setting),
+        seed=settings.seed,
+    )
+
+
+def _goal(settings: ReplaySettings, setting: _Setting) -> Goal:
+    """The goal asked for; else parity, or quality where no cost is known that could be saved."""
+    if settings.goal is not None:
+        return parse_goal(settings.goal)
+    known = np.isfinite(setting.frontier_measured.cost.mean())
+    return Goal("parity" if known else "quality")
+
+
+def _balanced(settings: ReplaySettings, setting: _Setting) -> bool:
+    if settings.objective is not None:
+        return settings.objective == "balanced"
+    return setting.kind in ("approval", "approve")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,6 @@
+"""``auto``: search the strategies over replays of the calibration half, and choose one."""
+
+from consensus.benchmark.auto.search import Goal, parse_goal
+from consensus.benchmark.auto.strategy import Auto
+
+__all__ = ["Auto", "Goal", "parse_goal"]

@@ -1,0 +1,274 @@
+"""What each member's answers say for each option, ready for every panel of them.
+
+A :class:`Recipe` is what is learned about single members from calibration cases (how much its
+length of answer varies, how good it is on each task type); a :class:`Table` is evidence put through
+a recipe: for every member and number of samples a block of features, which a state of the search
+sets side by side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from consensus.benchmark.auto.stacking import Slots
+from consensus.benchmark.evidence import Evidence
+
+__all__ = ["Recipe", "State", "Table", "learn_recipe"]
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+State = tuple[int, ...]
+"""How many samples of each member have been asked."""
+
+EFFORT = ("completion_tokens", "output_chars")
+"""Columns that tell how much a model had to work: the first that varies is used."""
+
+NO_SCORE = frozenset({"confidence", "completion_tokens", "output_chars", "latency_s"})
+"""Extra columns that are no score of the case."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What calibration cases tell about single members.
+
+    Attributes:
+        effort: the column of effort, or None.
+        effort_mean, effort_sd: (M,) of its logarithm; a deviation of 0: not used for that member.
+        type_logit: (M, S) log-odds of a member's vote on each task type, less its mean.
+        columns: names of further scores of a case.
+        column_mean, column_sd: (M, C).
+        column_weight: (C, K) how each option's truth goes with a score.
+    """
+
+    effort: str | None
+    effort_mean: Floats
+    effort_sd: Floats
+    type_logit: Floats
+    columns: tuple[str, ...]
+    column_mean: Floats
+    column_sd: Floats
+    column_weight: Floats
+
+
+def learn_recipe(train: Evidence, weights: Floats) -> Recipe:
+    """Learn the recipe from calibration cases; ``weights`` (n,) are theirs."""
+    members = len(train.members)
+    effort = next(
+        (name for name in EFFORT if name in train.extra and np.isfinite(train.extra[name]).any()),
+        None,
+    )
+    mean, deviation = np.zeros(members), np.zeros(members)
+    if effort is not None:
+        logs = _log(train.extra[effort])
+        for m in range(members):
+            known = logs[:, m][np.isfinite(logs[:, m])]
+            # A member that always answers in a word or two has no effort to read.
+            if known.size > 20 and known.std() > 0.3:
+                mean[m], deviation[m] = known.mean(), known.std()
+    columns: tuple[str, ...] = ()
+    if train.labelled:
+        columns = tuple(
+            sorted(
+                name
+                for name, values in train.extra.items()
+                if name not in NO_SCORE and np.isfinite(values).mean() > 0.5
+            )
+        )
+    column_mean, column_sd = np.zeros((2, members, len(columns)))
+    column_weight = np.zeros((len(columns), train.valid.shape[1]))
+    gold = train.credit - np.average(train.credit, axis=0, weights=weights)
+    for c, name in enumerate(columns):
+        values = train.extra[name]
+        column_mean[:, c] = np.nanmean(values, axis=(0, 2))
+        column_sd[:, c] = np.nanstd(values, axis=(0, 2))
+        pooled = np.nanmean(_standard(values, column_mean[:, c], column_sd[:, c]), axis=(1, 2))
+        column_weight[c] = (np.nan_to_num(pooled) * weights) @ gold / weights.sum()
+    return Recipe(
+        effort, mean, deviation, _type_logit(train), columns, column_mean, column_sd, column_weight
+    )
+
+
+def _log(values: Floats) -> Floats:
+    return np.asarray(np.log1p(np.maximum(values, 0.0)))
+
+
+def _standard(values: Floats, mean: Floats, deviation: Floats) -> Floats:
+    """(n, M, S) in units of each member's own spread; 0 for one that never varies."""
+    usable = deviation > 1e-9
+    scale = np.where(usable, deviation, 1.0)
+    z = (values - mean[None, :, None]) / scale[None, :, None]
+    return np.where(usable[None, :, None], z, 0.0)
+
+
+def _type_logit(train: Evidence, strength: float = 40.0) -> Floats:
+    types = len(train.stratum_names)
+    members = len(train.members)
+    credit = np.nanmean(
+        np.where(train.present.any(axis=2)[:, :, None], np.nan_to_num(train.pass_credit()), 0.0),
+        axis=2,
+    )
+    overall = credit.mean(axis=0)
+    table = np.zeros((members, types))
+    for s in range(types):
+        here = np.asarray(train.strata == s)
+        rate = (credit[here].sum(axis=0) + strength * overall) / (here.sum() + strength)
+        rate = np.clip(rate, 0.02, 0.98)
+        table[:, s] = np.log(rate / (1 - rate))
+    return np.asarray(table - table.mean(axis=1, keepdims=True))
+
+
+class Table:
+    """Evidence as feature blocks, for one or several sample orders.
+
+    Rows are (order, case) pairs: ``case`` says which case a row is.
+
+    Attributes:
+        slots: the options of every row.
+        option: (N,) index of each slot's option; −1 where a slot stands for all that nobody named.
+        blocks: ``blocks[m][c]`` (N, f): what member m's first c samples say; None for c = 0.
+        common: (N, f) what is known before any call (the options' own prevalence), or None.
+        cost: ``cost[m]`` (R, cap): cost of each further sample, in the unit of the search.
+        dollars, latency, called: the same in dollars, seconds and calls.
+    """
+
+    def __init__(
+        self, orders: Sequence[Evidence], recipe: Recipe, caps: State, unit: str, *, scored: bool
+    ) -> None:
+        first = orders[0]
+        self.cases, self.orders = len(first), len(orders)
+        self.caps = caps
+        self.case = np.tile(np.arange(self.cases), self.orders)
+        self.valid = np.tile(first.valid, (self.orders, 1))
+        self.credit = np.tile(first.credit, (self.orders, 1))
+        self.votes = [
+            np.concatenate([order.votes[:, m, : caps[m]] for order in orders]).astype(float)
+            for m in range(len(caps))
+        ]
+        self.scores = [
+            None
+            if not scored or first.scores is None
+            else np.concatenate(
+                [o.scores[:, m, : caps[m]] for o in orders if o.scores is not None]
+            ).astype(float)
+            for m in range(len(caps))
+        ]
+        self.labelled = first.labelled
+        self._lay_slots(all_options=scored or first.labelled)
+        self.dollars, self.latency, self.called = [], [], []
+        for m, cap in enumerate(caps):
+            self.dollars.append(np.concatenate([o.cost[:, m, :cap] for o in orders]))
+            self.latency.append(np.concatenate([o.latency[:, m, :cap] for o in orders]))
+            self.called.append(
+                np.concatenate([o.present[:, m, :cap] for o in orders]).astype(float)
+            )
+        self.cost = self.called if unit == "calls" else self.dollars
+        self.common = self._intercepts() if first.labelled else None
+        self.blocks = [
+            [None, *(self._block(orders, recipe, m, c) for c in range(1, cap + 1))]
+            for m, cap in enumerate(caps)
+        ]
+
+    def __len__(self) -> int:
+        return len(self.case)
+
+    def _lay_slots(self, *, all_options: bool) -> None:
+        named = self.valid.copy()
+        if not all_options:
+            named &= np.any([v.sum(axis=1) > 0 for v in self.votes], axis=0)
+        rest = self.valid & ~named
+        others = rest.sum(axis=1)
+        size = named.sum(axis=1) + (others > 0)
+        start = np.concatenate([[0], np.cumsum(size)[:-1]]).astype(np.int64)
+        total = int(size.sum())
+        option = np.full(total, -1, dtype=np.int64)
+        row, column = np.nonzero(named)
+        place = start[row] + (np.cumsum(named, axis=1) - 1)[row, column]
+        option[place] = column
+        multiplicity = np.ones(total)
+        credit = np.zeros(total)
+        credit[place] = self.credit[row, column]
+        left = np.flatnonzero(others > 0)
+        last = start[left] + size[left] - 1
+        multiplicity[last] = others[left]
+        credit[last] = (self.credit * rest).sum(axis=1)[left] / others[left]
+        self.option = option
+        self.slots = Slots(start, size.astype(np.int64), multiplicity, credit)
+
+    def _spread(self, values: Floats) -> Floats:
+        """(R, K) → (N,): the value of each slot's option; 0 for what nobody named."""
+        flat = values[self.slots.case, np.maximum(self.option, 0)]
+        return np.where(self.option >= 0, flat, 0.0)
+
+    def _intercepts(self) -> Floats:
+        width = self.valid.shape[1]
+        return np.stack([(self.option == k).astype(float) for k in range(width - 1)], axis=1)
+
+    def _block(self, orders: Sequence[Evidence], recipe: Recipe, m: int, count: int) -> Floats:
+        vote = self._spread(self.votes[m][:, :count].mean(axis=1))
+        columns = [vote]
+        scores = self.scores[m]
+        if scores is not None:
+            mean = _mean_scores(scores[:, :count])
+            columns.append(self._spread(mean - mean.mean(axis=1, keepdims=True)))
+            second = np.partition(mean, -2, axis=1)[:, [-2]]
+            columns.append(self._spread(np.maximum(mean - second, 0.0)))
+        if self.labelled:
+            columns += (
+                [vote * (self.option == k) for k in range(self.valid.shape[1] - 1)]
+                if self.valid.shape[1] > 2
+                else []
+            )
+            columns += self._column_scores(orders, recipe, m, count)
+        strata = np.tile(orders[0].strata, self.orders)
+        if len(orders[0].stratum_names) > 1:
+            columns.append(vote * recipe.type_logit[m, strata][self.slots.case])
+        if recipe.effort is not None and recipe.effort_sd[m] > 0:
+            logs = np.concatenate([_log(o.extra[recipe.effort][:, m, :count]) for o in orders])
+            mean_log = np.where(np.isfinite(logs), logs, recipe.effort_mean[m]).mean(axis=1)
+            z = np.clip((mean_log - recipe.effort_mean[m]) / recipe.effort_sd[m], -4, 4)
+            z = z[self.slots.case]
+            columns += [vote * z, vote * (z**2 - 1)]
+        return np.stack(columns, axis=1)
+
+    def _column_scores(
+        self, orders: Sequence[Evidence], recipe: Recipe, m: int, count: int
+    ) -> list[Floats]:
+        """One number an option: the member's scores of the case, weighed by what they told."""
+        if not recipe.columns:
+            return []
+        total = np.zeros((len(self), self.valid.shape[1]))
+        for c, name in enumerate(recipe.columns):
+            values = np.concatenate([o.extra[name][:, m, :count] for o in orders])[:, None]
+            z = _standard(values, recipe.column_mean[[m], c], recipe.column_sd[[m], c])
+            filled = np.where(np.isfinite(z), z, 0.0).mean(axis=(1, 2))
+            total += filled[:, None] * recipe.column_weight[c]
+        return [self._spread(total)]
+
+    def design(self, state: State) -> Floats:
+        """(N, F) the features of a state."""
+        blocks = [
+            block for m, count in enumerate(state) if (block := self.blocks[m][count]) is not None
+        ]
+        return np.concatenate(blocks if self.common is None else [self.common, *blocks], axis=1)
+
+    def spent(self, state: State, what: str) -> Floats:
+        """(R,) what the samples of a state cost together: ``cost``, ``dollars`` or ``called``."""
+        columns: list[Floats] = getattr(self, what)
+        total: Floats = np.zeros(len(self))
+        for m, count in enumerate(state):
+            total += columns[m][:, :count].sum(axis=1)
+        return total
+
+
+def _mean_scores(scores: Floats) -> Floats:
+    """(R, K) mean over samples; a candidate nobody scored gets the mean of the others."""
+    given = np.isfinite(scores)
+    count = given.sum(axis=1)
+    mean = np.where(given, scores, 0.0).sum(axis=1) / np.maximum(count, 1)
+    known = count > 0
+    middle = np.where(known, mean, 0.0).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
+    return np.where(known, mean, middle[:, None])
