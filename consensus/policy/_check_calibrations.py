@@ -48,8 +48,7 @@ def check_calibrations(
     calibration = first.spec.calibration
     if calibration is None:
         _check_without(found, resolved, hops)
-    else:
-        _check_fits(found, resolved, calibration)
+    elif _check_fits(found, resolved, calibration):
         _check_panel(found, resolved, first, calibration)
         _check_prompts(found, resolved, calibration, prompts)
     if first.spec.conformal:
@@ -72,7 +71,8 @@ def _check_without(found: Findings, resolved: Resolved, hops: tuple[Hop, ...]) -
         )
 
 
-def _check_fits(found: Findings, resolved: Resolved, calibration: Calibration) -> None:
+def _check_fits(found: Findings, resolved: Resolved, calibration: Calibration) -> bool:
+    """Whether it is for the row's kind; what else does not fit is found."""
     row, path = resolved.row, resolved.key("calibration")
     if row.kind is not None and row.kind != calibration.kind:
         found.add(
@@ -82,7 +82,7 @@ def _check_fits(found: Findings, resolved: Resolved, calibration: Calibration) -
             f"is for tasks of kind {calibration.kind}, and {dotted(resolved.path)} for {row.kind}",
             "fit one on this type's own cases",
         )
-        return
+        return False
     options = _options(row)
     if options is not None and not calibration.fits(row.kind or calibration.kind, options):
         found.add(
@@ -105,6 +105,7 @@ def _check_fits(found: Findings, resolved: Resolved, calibration: Calibration) -
             f'was fitted on tasks of type "{calibration.task_type}"',
             "a calibration says nothing of other types",
         )
+    return True
 
 
 def _options(row: TaskRow) -> tuple[str, ...] | None:

@@ -135,6 +135,24 @@ def test_only_the_calibration_half_is_learned_from() -> None:
     assert second.report.after.accuracy < first.report.after.accuracy - 0.3
 
 
+def test_temperatures_are_of_cases_that_the_fit_had_not_seen() -> None:
+    """Coins, judged by a fit with many columns: on its own cases it would look sure, and right."""
+    coins = {f"m/{i}": 0.5 for i in range(6)}
+    run = simulated(160, models=coins, confidence=True, seed=11)
+    run.rows.confidence[:] = np.random.default_rng(1).uniform(0.5, 1, len(run.rows))
+    made = fit_calibration(run, list(coins), aggregator="stacked").calibration
+    assert made.stages[0].temperature > 1.5
+
+
+def test_models_that_never_answered_together_say_nothing_together() -> None:
+    run = simulated(200, models={"m/a": 0.9, "m/b": 0.9}, seed=12)
+    run.rows.votes[run.rows.member == run.rows.case % 2] = 0
+    made = fit_calibration(run, ["m/a", "m/b"], aggregator="stacked").calibration
+    assert made.stages[0].cases == 0
+    both = live(made, [("m/a", "approve"), ("m/b", "approve")])
+    assert both.posterior == {"approve": 0.5, "reject": 0.5}
+
+
 def test_another_seed_is_another_half_and_another_hash() -> None:
     run = simulated(200, seed=6)
     first, again, other = (fit_calibration(run, MODELS, seed=s).calibration for s in (0, 0, 1))

@@ -185,6 +185,12 @@ def test_confidence_moves_the_model_whose_confidence_means_something_only() -> N
     assert p(MODELS[1], 0.95) == p(MODELS[1], 0.55)
 
 
+def test_a_model_below_chance_has_no_weight_and_none_against_what_it_says() -> None:
+    maps = [{"a": -1.0, "b": 0.0, "base": 0.3}, {"a": 2.0, "b": 0.0, "base": 0.88}]
+    made = calibration("weighted", fit={**FITS["weighted"], "maps": maps}).at(None)
+    assert decided([seat(0, A)], made).tied == OPTIONS
+
+
 def test_without_labels_confidence_counts_within_the_question() -> None:
     ballots = [seat(0, A, confidence=0.9), seat(1, R, confidence=0.3)]
     result = decided(ballots, None, aggregator="weighted")
@@ -289,6 +295,14 @@ def test_an_unseen_model_counts_as_at_a_cold_start_and_is_named(family: str) -> 
     assert any("has not seen scripted/new" in reason for reason in with_stranger.reasons)
 
 
+def test_an_unseen_seat_is_a_cold_block_at_one_less_the_correlation() -> None:
+    made = calibration().at(None)
+    known = decided([seat(0, A), seat(1, A)], made).posterior
+    both = decided([seat(0, A), seat(1, A), seat(2, R, model="scripted/new")], made).posterior
+    odds = known[A] / known[R] * ((1 - 0.85) / 0.85) ** (1 - 0.44)
+    assert both[A] / both[R] == pytest.approx(odds)
+
+
 def test_a_panel_of_strangers_is_a_whole_cold_start() -> None:
     ballots = [seat(i, a, model="scripted/new") for i, a in enumerate([A, A, R])]
     found = decided(ballots, calibration().at(None), aggregator="majority").posterior
@@ -300,6 +314,15 @@ def test_a_calibration_for_other_options_is_not_used_and_that_is_said() -> None:
     result = decided([seat(0, A), seat(1, A)], made)
     assert not result.calibrated
     assert any("for other tasks" in reason for reason in result.reasons)
+
+
+def test_without_a_stage_of_just_these_models_it_is_not_called_calibrated() -> None:
+    whole = calibration().stages[:1]
+    made = calibration(stages=[stage.model_dump() for stage in whole]).at(None)
+    assert decided([seat(0, A), seat(1, A)], made).calibrated
+    alone = decided([seat(0, A)], made)
+    assert not alone.calibrated
+    assert any("no cases on which just these" in reason for reason in alone.reasons)
 
 
 def test_a_failed_model_leaves_the_stage_of_the_others() -> None:

@@ -159,14 +159,14 @@ def test_what_a_receipt_carries_is_small_and_has_the_quantile_of_its_alpha() -> 
 
 
 def test_the_stage_of_those_who_answered() -> None:
-    three = (*MODELS, "scripted/c")
-    made = calibration("weighted")
-    data = json.loads(made.to_json())
-    data |= {"models": three, "seats": [1, 1, 1]}
-    data["fit"]["maps"].append({"a": 0.0, "b": 0.0, "base": 0.5})
-    data["stages"] = [{"models": part, "cases": 9} for part in (three, MODELS[:1], MODELS)]
+    four = (*MODELS, "scripted/c", "scripted/d")
+    data = json.loads(calibration("weighted").to_json())
+    data |= {"models": four, "seats": [1, 1, 1, 1]}
+    data["fit"]["maps"] += [{"a": 0.0, "b": 0.0, "base": 0.5}] * 2
+    data["stages"] = [{"models": part, "cases": 9} for part in (four, MODELS[:1], MODELS)]
     found = Calibration.model_validate(data)
-    assert found.stage(three) == (0, True)
+    assert found.stage(four) == (0, True)
     assert found.stage(MODELS) == (2, True)
+    assert found.stage(four[:3]) == (2, False)
     assert found.stage(("scripted/a", "scripted/c")) == (1, False)
     assert found.stage(("scripted/c",)) == (0, False)

@@ -86,6 +86,11 @@ def test_what_cannot_hold_is_refused_with_its_line(
         load_policy(write(tmp_path, HEAD + rows + "\n"), prices=Book())
 
 
+def test_of_a_calibration_for_another_kind_nothing_else_is_said(tmp_path: Path) -> None:
+    calibration(seats=[3, 3]).save(tmp_path / "t.json")
+    assert len(found(tmp_path, 'kind = "score"\ncalibration = "t.json"\n')) == 1
+
+
 def test_a_scale_that_differs_is_refused(tmp_path: Path) -> None:
     judges().save(tmp_path / "t.json")
     rows = 'kind = "score"\nscale = [1, 5]\ncalibration = "t.json"\n'

@@ -124,12 +124,13 @@ def _show(fitted: Fitted) -> None:
     from rich.table import Table
 
     report = fitted.report
-    table = Table(
-        title=f"{report.aggregator}: fitted on {report.cases:,} cases, "
+    out = stdout()
+    out.print(
+        f"{report.aggregator}: fitted on {report.cases:,} cases, "
         f"measured on {report.held_out:,} others",
-        title_justify="left",
-        box=None,
+        highlight=False,
     )
+    table = Table(box=None)
     for name in ("", "cold start", "calibrated"):
         table.add_column(name, justify="right" if name else "left", style=None if name else "dim")
     if report.error is not None:
@@ -143,7 +144,6 @@ def _show(fitted: Fitted) -> None:
         ):
             pair = (getattr(report.before, key), getattr(report.after, key))
             table.add_row(label, *(f"{value:.3f}" for value in pair))
-    out = stdout()
     out.print(table)
     if report.after is not None:
         bins = Table(title="reliability, calibrated", title_justify="left", box=None)
