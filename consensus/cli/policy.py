@@ -202,7 +202,7 @@ def _report(
 
 
 def _changes(rule: Any) -> dict[str, Any]:
-    from consensus.policy.table import CONDITIONS
+    from consensus.policy.rows import CONDITIONS
 
     said = rule.model_dump(mode="json", exclude_none=True)
     return {name: value for name, value in said.items() if name not in CONDITIONS}
