@@ -185,7 +185,9 @@ class _Filler:
         for index in range(length):
             value = self.value(item, depth + 1)
             if (spelt := json.dumps(value, sort_keys=True)) in seen and isinstance(value, str):
-                value = f"{value} {index}"
+                mark = f" {index}"
+                room = item.get("maxLength", 10**6) - len(mark)
+                value = value[:room] + mark if room >= 0 else value
             seen.add(spelt)
             yield value
 
