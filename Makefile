@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export LITELLM_LOCAL_MODEL_COST_MAP := True
 
-.PHONY: help demo test check lint types contracts wheel clean
+.PHONY: help demo test check lint types contracts wheel study clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -41,6 +41,9 @@ wheel: $(STAMP) ## build sdist and wheel, install outside the checkout, read a d
 	bash tests/wheel.sh $(abspath $(BIN))
 
 check: lint types contracts test wheel ## what CI runs
+
+study: $(STAMP) ## replay the study over the recorded data sets into benchmarks/RESULTS.md
+	$(BIN)/consensus bench study --out benchmarks/RESULTS.md
 
 clean:
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
