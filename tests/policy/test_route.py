@@ -60,7 +60,7 @@ def test_a_type_without_row_or_defaults_is_refused(tmp_path: Path) -> None:
 def test_a_task_of_another_kind_than_its_row_is_refused(tmp_path: Path) -> None:
     table = table_of(tmp_path, CONTRACT)
     with pytest.raises(TaskError, match="is of kind approve, not choose") as caught:
-        route(table, Choose(type="refund_approval", subject="x", options=("a", "b")))  # type: ignore[call-arg]
+        route(table, Choose(type="refund_approval", subject="x", options=("a", "b")))
     assert str(caught.value.where).endswith("policy.toml:17)")
 
 
@@ -296,7 +296,7 @@ def test_a_schema_makes_a_generated_answer_structured(tmp_path: Path) -> None:
     task = Generate(
         type="t",
         messages=(Message(role="user", content="Write."),),
-        schema={"type": "object"},  # type: ignore[call-arg]
+        schema={"type": "object"},
     )
     assert route(table, task).hops[0].models == ("x/m1",)
 
