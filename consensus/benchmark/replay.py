@@ -243,7 +243,7 @@ def _vote_seats(settings: ReplaySettings, panel: Evidence) -> int | None:
     """Seats of the controls: the strategy's own; ``auto``'s limit may pass what is recorded."""
     if settings.strategy != "auto" or settings.seats is None:
         return settings.seats
-    return min(settings.seats, len(panel.members) * panel.present.shape[2])
+    return min(settings.seats, len(panel.members) * int(panel.present.shape[2]))
 
 
 def _strategy(settings: ReplaySettings, setting: _Setting) -> Strategy:

@@ -142,13 +142,17 @@ def fit_stacks(
     for state in states:
         start = None if near is None else near[state]
         fitted[state] = fit_weights(
-            slots, table.design(state)[flat], weights[rows], l2=l2, start=start
+            slots,
+            table.design(state)[flat],
+            weights[rows],
+            l2=l2 * table.penalties(state),
+            start=start,
         )
     return fitted
 
 
 def believe(table: Table, state: State, weights: Floats, rows: Ints, expected: float) -> Beliefs:
-    """The posterior of a state on some rows; ``expected``: what it costs on average to get there."""
+    """The posterior of a state on some rows; ``expected``: its mean cost."""
     slots, flat = table.slots.take(rows)
     share = posterior(slots, table.design(state)[flat] @ weights)
     each = share / slots.multiplicity

@@ -18,8 +18,9 @@ __all__ = ["Candidate", "Chosen", "Goal", "choose", "folds_of", "parse_goal"]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-PARITY_SLACK = 0.0025
-"""``parity`` aims at the frontier's accuracy less this share: a quarter of a point."""
+PARITY_MARGIN = 0.0025
+"""``parity`` aims this share above the frontier's accuracy: the estimate that was picked as just
+good enough is more often too high than too low."""
 
 BUDGET_SLACK = 0.01
 """``budget`` aims this share below its limit, for cases dearer than those calibrated on."""
@@ -117,7 +118,7 @@ def choose(
     ``quality``: the greatest lead over the best single model, less ``CAUTION`` standard errors of
     that lead; of those within a tenth of a point, the cheapest; the single model if none leads.
     ``parity`` and ``budget``: the point of the candidates' convex hull that reaches the frontier's
-    credit (less ``PARITY_SLACK``), or costs what is allowed: a candidate or a coin between two. A
+    credit (plus ``PARITY_MARGIN``), or costs what is allowed: a candidate or a coin between two. A
     single model that does as well for no more money, within caution, is preferred.
 
     Args:
@@ -133,7 +134,7 @@ def choose(
     cost = np.array([c.cost for c in candidates])
     hull = convex_hull(cost, mean)
     if goal.kind == "parity":
-        target = float(np.average(frontier_credit, weights=weights)) - PARITY_SLACK
+        target = float(np.average(frontier_credit, weights=weights)) + PARITY_MARGIN
         if hull.quality[-1] < target:
             best = _best(candidates, weights)
             return Chosen(best.parts, best.credit, best.cost, "nothing reaches the frontier")

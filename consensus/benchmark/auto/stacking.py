@@ -86,7 +86,7 @@ def fit_weights(
     features: Floats,
     weights: Floats,
     *,
-    l2: float = 1.0,
+    l2: float | Floats = 1.0,
     start: Floats | None = None,
 ) -> Floats:
     """Fit the weights (F,) by penalised maximum likelihood (Newton with halving steps).
@@ -95,7 +95,7 @@ def fit_weights(
         slots: the cases.
         features: (N, F).
         weights: (R,) of the cases, ≥ 0.
-        l2: precision of the prior, centred on 0.
+        l2: precision of the prior, centred on 0; one number, or one a feature.
         start: where to begin; the optimum is unique, so it changes only the time.
 
     Raises:
@@ -120,16 +120,17 @@ def fit_weights(
         e = np.exp(shifted)
         total = slots.sum(e)
         log_p = shifted - np.log(total)[case] - slots.log_multiplicity
-        loss = -float((by_slot * truth * log_p).sum()) + 0.5 * l2 * float(w @ w)
+        loss = -float((by_slot * truth * log_p).sum()) + 0.5 * float((l2 * w) @ w)
         return loss, e / total[case]
 
+    diagonal = np.diag_indices(len(w))
     loss, p = value(w)
     for _ in range(_STEPS):
         slope = x.T @ (by_slot * (p - truth)) + l2 * w
         weighted = x * p[:, None]
         mean = slots.sum(weighted)
         curve = (weighted * by_slot[:, None]).T @ x - (mean * live[:, None]).T @ mean
-        curve[np.diag_indices_from(curve)] += l2
+        curve[diagonal] += l2
         step = np.linalg.solve(curve, slope)
         gain = float(slope @ step)
         if gain <= 1e-8 * max(1.0, abs(loss)):

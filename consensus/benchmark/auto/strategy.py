@@ -22,9 +22,11 @@ from consensus.benchmark.auto.lattice import (
     walk,
 )
 from consensus.benchmark.auto.search import Candidate, Chosen, Goal, choose, folds_of
+from consensus.benchmark.auto.stacking import Slots, posterior
 from consensus.benchmark.auto.table import Recipe, State, Table, learn_recipe
 from consensus.benchmark.evidence import Evidence
 from consensus.benchmark.replay_strategies import Outcome, Single, leaders
+from consensus.benchmark.run_format import Member
 from consensus.errors import DataError
 
 __all__ = ["Auto"]
@@ -35,6 +37,9 @@ Ints = NDArray[np.int64]
 MOST_STATES = 64
 MOST_MEMBERS = 6
 FOLDS = 4
+"""Of small calibration halves; those of ``LARGE`` cases or more need only three."""
+
+LARGE = 1500
 L2 = 1.0
 ROWS = 2600
 """Rows (cases times sample orders) that a search looks at where orders matter."""
@@ -51,6 +56,7 @@ class _Model:
     caps: State
     unit: str
     recipe: Recipe
+    used: frozenset[str]
     stacks: Mapping[State, Floats]
     expected: Mapping[State, float]
     scored: bool
@@ -108,18 +114,20 @@ class Auto:
         row_weights = weights[table.case] / table.orders
         scored = part.scores is not None
         every = np.arange(len(table))
+        folds = FOLDS if len(train) < LARGE else 3
+        fold = folds_of(train.case_ids, folds)[table.case]
+        table.used = _useful(table, fold, row_weights, caps)
         stacks = fit_stacks(table, every, row_weights, states, l2=L2)
         expected = {
             s: float(np.nanmean(table.spent(s, "cost"))) if len(table) else 0.0 for s in states
         }
-        fold = folds_of(train.case_ids, FOLDS)[table.case]
         beliefs = _honest_beliefs(table, states, stacks, expected, fold, row_weights)
-        model = _Model(tuple(members), caps, unit, recipe, stacks, expected, scored)
+        model = _Model(tuple(members), caps, unit, recipe, table.used, stacks, expected, scored)
         prices = [price / top_cost for price in PRICES] if top_cost > 0 else [0.0]
         candidates = [
             *_plain_candidates(part, unit),
             *_fixed_candidates(part, table, beliefs, states, caps),
-            *_adaptive_candidates(table, beliefs, fold, row_weights, prices),
+            *_adaptive_candidates(table, beliefs, fold, row_weights, prices, part.members),
         ]
         chosen = choose(
             candidates,
@@ -164,6 +172,7 @@ class Auto:
         number = 1 if _fixed_orders(part, model.caps) else min(draws, 16)
         orders = _orders(part, model.caps, number, seed)
         table = Table(orders, model.recipe, model.caps, model.unit, scored=model.scored)
+        table.used = model.used
         if candidate.kind == "adaptive":
             shares, spent = _follow(table, model, candidate.key)
         else:
@@ -315,6 +324,36 @@ def _calibration_table(
     return Table(orders, recipe, caps, unit, scored=part.scores is not None), recipe
 
 
+def _useful(table: Table, fold: Ints, weights: Floats, caps: State) -> frozenset[str]:
+    """The optional features that lower the log loss on held-out folds by two standard errors.
+
+    Small calibration halves cannot carry them; large ones gain a point by them.
+    """
+    state = tuple(min(1, cap) for cap in caps)
+    plain: Floats | None = None
+    best, margin = frozenset[str](), 0.0
+    for used in table.options():
+        table.used = used
+        loss = np.zeros(len(table))
+        for f in range(int(fold.max()) + 1):
+            inside, outside = np.flatnonzero(fold == f), np.flatnonzero(fold != f)
+            fitted = fit_stacks(table, outside, weights, [state], l2=L2)
+            slots, flat = table.slots.take(inside)
+            share = posterior(slots, table.design(state)[flat] @ fitted[state])
+            loss[inside] = -slots.sum(
+                slots.truth * np.log(np.maximum(share / slots.multiplicity, 1e-12))
+            )
+        by_case = _by_case(table, loss * weights) * table.orders
+        if plain is None:
+            plain = by_case
+            continue
+        gain = plain - by_case
+        lower = float(gain.mean() - 2 * gain.std() / np.sqrt(len(gain)))
+        if lower > margin:
+            best, margin = used, lower
+    return best
+
+
 def _honest_beliefs(
     table: Table,
     states: Sequence[State],
@@ -406,6 +445,7 @@ def _adaptive_candidates(
     fold: Ints,
     weights: Floats,
     prices: Sequence[float],
+    members: Sequence[Member],
 ) -> list[Candidate]:
     """Policies at every price; measured on the half of the folds that they were not fitted on."""
     if len(beliefs) < 2:
@@ -419,17 +459,37 @@ def _adaptive_candidates(
         for i, policy in enumerate(fit_policies(table, learn, own, weights[own], prices)):
             done = walk(table, check, other, policy)
             credit[i, other], cost[i, other] = done.credit, done.cost
-    final = fit_policies(table, beliefs, np.arange(len(table)), weights, prices)
+    every = np.arange(len(table))
+    final = fit_policies(table, beliefs, every, weights, prices)
+    # A policy fitted on half of the cases is noisier and asks more: the whole one tells the cost.
+    for i, policy in enumerate(final):
+        cost[i] = walk(table, beliefs, every, policy).cost
     return [
         Candidate(
             "adaptive",
-            {"price": price, "first": policy.first, "text": ""},
+            _adaptive_detail(policy, share, table.caps, members),
             _by_case(table, credit[i]),
             float(np.nanmean(cost[i])),
             policy,
         )
-        for i, (price, policy) in enumerate(zip(prices, final, strict=True))
+        for i, (share, policy) in enumerate(zip(PRICES, final, strict=False))
     ]
+
+
+def _adaptive_detail(
+    policy: Policy, share: float, caps: State, members: Sequence[Member]
+) -> dict[str, Any]:
+    seats = {member.name: cap for member, cap in zip(members, caps, strict=True) if cap}
+    first = members[policy.first].name
+    return {
+        "first": first,
+        "at_most": seats,
+        "points_per_frontier_pass": round(100 * share, 2),
+        "text": (
+            f"ask {first} first, then whoever is expected to add {100 * share:g} points for the "
+            f"price of a frontier pass, of at most {_names(seats)}; the stacked posterior decides"
+        ),
+    }
 
 
 def _part(beliefs: Beliefs, rows: Ints) -> Beliefs:
@@ -454,7 +514,7 @@ def _fixed_shares(table: Table, model: _Model | None, kind: str, state: State) -
         raise ValueError("a stacked panel needs its model")
     rows = np.arange(len(table))
     here = believe(table, state, model.stacks[state], rows, model.expected[state])
-    return _shares(table, here.slots)
+    return _leaders(table.slots, table.option, table.valid, here.slots)
 
 
 def _nan_mean(scores: Floats) -> Floats:
@@ -464,20 +524,18 @@ def _nan_mean(scores: Floats) -> Floats:
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
-def _shares(table: Table, each: Floats) -> Floats:
+def _leaders(slots: Slots, option: Ints, valid: NDArray[np.bool_], each: Floats) -> Floats:
     """(R, K) the leading options, ties shared; a slot nobody named stands for all its options."""
-    slots = table.slots
     top = slots.largest(each)
     near = each >= (top * (1 - 1e-9) - 1e-12)[slots.case]
-    shares = np.zeros(table.valid.shape)
-    named = near & (table.option >= 0)
-    shares[slots.case[named], table.option[named]] = 1.0
-    unnamed = slots.case[near & (table.option < 0)]
+    named = option >= 0
+    shares = np.zeros(valid.shape)
+    shares[slots.case[near & named], option[near & named]] = 1.0
+    unnamed = slots.case[near & ~named]
     if unnamed.size:
-        known = np.zeros(table.valid.shape, dtype=bool)
-        all_named = table.option >= 0
-        known[slots.case[all_named], table.option[all_named]] = True
-        shares[unnamed] += table.valid[unnamed] & ~known[unnamed]
+        known = np.zeros(valid.shape, dtype=bool)
+        known[slots.case[named], option[named]] = True
+        shares[unnamed] += valid[unnamed] & ~known[unnamed]
     return np.asarray(shares / np.maximum(shares.sum(axis=1, keepdims=True), 1))
 
 
@@ -503,8 +561,9 @@ def _follow(table: Table, model: _Model, policy: Policy) -> tuple[Floats, dict[s
         choice = decide(policy, state, here)
         stop = choice < 0
         if stop.any():
-            part = _RowsOf(table, rows)
-            shares[rows[stop]] = _shares_of(part, here.slots)[stop]
+            slots, flat = table.slots.take(rows)
+            found = _leaders(slots, table.option[flat], table.valid[rows], here.slots)
+            shares[rows[stop]] = found[stop]
         for m in np.unique(choice[~stop]).tolist():
             go = rows[choice == m]
             spent["escalated"][go] = 1.0
@@ -512,16 +571,3 @@ def _follow(table: Table, model: _Model, policy: Policy) -> tuple[Floats, dict[s
             after = tuple(count + (i == m) for i, count in enumerate(state))
             waiting.setdefault(after, []).append(go)
     return shares, spent
-
-
-class _RowsOf:
-    """The slots of some rows of a table, with what a decision needs."""
-
-    def __init__(self, table: Table, rows: Ints) -> None:
-        self.slots, flat = table.slots.take(rows)
-        self.option = table.option[flat]
-        self.valid = table.valid[rows]
-
-
-def _shares_of(part: _RowsOf, each: Floats) -> Floats:
-    return _shares(part, each)  # type: ignore[arg-type]

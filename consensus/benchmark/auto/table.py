@@ -27,6 +27,11 @@ State = tuple[int, ...]
 EFFORT = ("completion_tokens", "output_chars")
 """Columns that tell how much a model had to work: the first that varies is used."""
 
+TYPE_CASES = 150
+"""Calibration cases from which a task type has weights of its own."""
+
+MOST_TYPES = 8
+
 NO_SCORE = frozenset({"confidence", "completion_tokens", "output_chars", "latency_s"})
 """Extra columns that are no score of the case."""
 
@@ -39,6 +44,7 @@ class Recipe:
         effort: the column of effort, or None.
         effort_mean, effort_sd: (M,) of its logarithm; a deviation of 0: not used for that member.
         type_logit: (M, S) log-odds of a member's vote on each task type, less its mean.
+        frequent_types: task types with cases enough to have weights of their own.
         columns: names of further scores of a case.
         column_mean, column_sd: (M, C).
         column_weight: (C, K) how each option's truth goes with a score.
@@ -48,6 +54,7 @@ class Recipe:
     effort_mean: Floats
     effort_sd: Floats
     type_logit: Floats
+    frequent_types: tuple[int, ...]
     columns: tuple[str, ...]
     column_mean: Floats
     column_sd: Floats
@@ -88,7 +95,15 @@ def learn_recipe(train: Evidence, weights: Floats) -> Recipe:
         pooled = np.nanmean(_standard(values, column_mean[:, c], column_sd[:, c]), axis=(1, 2))
         column_weight[c] = (np.nan_to_num(pooled) * weights) @ gold / weights.sum()
     return Recipe(
-        effort, mean, deviation, _type_logit(train), columns, column_mean, column_sd, column_weight
+        effort,
+        mean,
+        deviation,
+        _type_logit(train),
+        _frequent_types(train),
+        columns,
+        column_mean,
+        column_sd,
+        column_weight,
     )
 
 
@@ -104,18 +119,22 @@ def _standard(values: Floats, mean: Floats, deviation: Floats) -> Floats:
     return np.where(usable[None, :, None], z, 0.0)
 
 
+def _frequent_types(train: Evidence) -> tuple[int, ...]:
+    counts = np.bincount(train.strata, minlength=len(train.stratum_names))
+    often = [s for s in range(len(counts)) if counts[s] >= TYPE_CASES]
+    return tuple(often) if len(often) <= MOST_TYPES else ()
+
+
 def _type_logit(train: Evidence, strength: float = 40.0) -> Floats:
     types = len(train.stratum_names)
     members = len(train.members)
-    credit = np.nanmean(
-        np.where(train.present.any(axis=2)[:, :, None], np.nan_to_num(train.pass_credit()), 0.0),
-        axis=2,
-    )
+    passes = np.maximum(train.available, 1)
+    credit = np.nansum(train.pass_credit(), axis=2) / passes
     overall = credit.mean(axis=0)
     table = np.zeros((members, types))
     for s in range(types):
-        here = np.asarray(train.strata == s)
-        rate = (credit[here].sum(axis=0) + strength * overall) / (here.sum() + strength)
+        here = np.flatnonzero(train.strata == s)
+        rate = (credit[here].sum(axis=0) + strength * overall) / (len(here) + strength)
         rate = np.clip(rate, 0.02, 0.98)
         table[:, s] = np.log(rate / (1 - rate))
     return np.asarray(table - table.mean(axis=1, keepdims=True))
@@ -131,6 +150,10 @@ class Table:
         option: (N,) index of each slot's option; −1 where a slot stands for all that nobody named.
         blocks: ``blocks[m][c]`` (N, f): what member m's first c samples say; None for c = 0.
         common: (N, f) what is known before any call (the options' own prevalence), or None.
+        tags: ``tags[m]`` (f,) "" for features that are always used, else the optional set they
+            belong to: ``type`` (how good the member is on this task type), ``effort`` (how long it
+            worked on this case).
+        used: the optional sets in use.
         cost: ``cost[m]`` (R, cap): cost of each further sample, in the unit of the search.
         dollars, latency, called: the same in dollars, seconds and calls.
     """
@@ -167,6 +190,8 @@ class Table:
             )
         self.cost = self.called if unit == "calls" else self.dollars
         self.common = self._intercepts() if first.labelled else None
+        self.tags: list[NDArray[np.str_]] = [np.array([], dtype=str) for _ in caps]
+        self.used: frozenset[str] = frozenset()
         self.blocks = [
             [None, *(self._block(orders, recipe, m, c) for c in range(1, cap + 1))]
             for m, cap in enumerate(caps)
@@ -223,15 +248,23 @@ class Table:
                 else []
             )
             columns += self._column_scores(orders, recipe, m, count)
+        tags = [""] * len(columns)
         strata = np.tile(orders[0].strata, self.orders)
         if len(orders[0].stratum_names) > 1:
+            codes = strata[self.slots.case]
             columns.append(vote * recipe.type_logit[m, strata][self.slots.case])
+            tags.append("type")
+            for s in recipe.frequent_types:
+                columns.append(vote * (codes == s))
+                tags.append("type")
         if recipe.effort is not None and recipe.effort_sd[m] > 0:
             logs = np.concatenate([_log(o.extra[recipe.effort][:, m, :count]) for o in orders])
             mean_log = np.where(np.isfinite(logs), logs, recipe.effort_mean[m]).mean(axis=1)
             z = np.clip((mean_log - recipe.effort_mean[m]) / recipe.effort_sd[m], -4, 4)
             z = z[self.slots.case]
             columns += [vote * z, vote * (z**2 - 1)]
+            tags += ["effort", "effort"]
+        self.tags[m] = np.array(tags)
         return np.stack(columns, axis=1)
 
     def _column_scores(
@@ -248,20 +281,38 @@ class Table:
             total += filled[:, None] * recipe.column_weight[c]
         return [self._spread(total)]
 
+    def options(self) -> list[frozenset[str]]:
+        """The sets of optional features that could be used: none, each, all."""
+        present = sorted({str(tag) for tags in self.tags for tag in tags if tag})
+        sets = [frozenset[str](), *(frozenset([tag]) for tag in present)]
+        return sets if len(present) < 2 else [*sets, frozenset(present)]
+
+    def _columns(self, m: int) -> NDArray[np.bool_]:
+        return np.isin(self.tags[m], ["", *self.used])
+
     def design(self, state: State) -> Floats:
-        """(N, F) the features of a state."""
-        blocks = [
-            block for m, count in enumerate(state) if (block := self.blocks[m][count]) is not None
-        ]
-        return np.concatenate(blocks if self.common is None else [self.common, *blocks], axis=1)
+        """(N, F) the features of a state, with the optional ones in :attr:`used`."""
+        blocks = [] if self.common is None else [self.common]
+        for m, count in enumerate(state):
+            block = self.blocks[m][count]
+            if block is not None:
+                columns = self._columns(m)
+                blocks.append(block if columns.all() else block[:, columns])
+        return np.concatenate(blocks, axis=1)
+
+    def penalties(self, state: State) -> Floats:
+        """(F,) precision of the prior of each feature of a state, relative to a vote's."""
+        parts = [np.ones(int(self._columns(m).sum())) for m, count in enumerate(state) if count]
+        if self.common is not None:
+            # Prevalence is learned nearly freely.
+            parts.insert(0, np.full(self.common.shape[1], 0.1))
+        return np.concatenate(parts)
 
     def spent(self, state: State, what: str) -> Floats:
         """(R,) what the samples of a state cost together: ``cost``, ``dollars`` or ``called``."""
         columns: list[Floats] = getattr(self, what)
-        total: Floats = np.zeros(len(self))
-        for m, count in enumerate(state):
-            total += columns[m][:, :count].sum(axis=1)
-        return total
+        parts = [columns[m][:, :count].sum(axis=1) for m, count in enumerate(state)]
+        return np.asarray(np.sum(parts, axis=0))
 
 
 def _mean_scores(scores: Floats) -> Floats:
