@@ -30,11 +30,13 @@ put in by hand. Every row has a number, and the command of that number repeats i
 - **accuracy**: ties share their credit. 95 % intervals are over cases.
 - **frontier**: one pass of the model compared with. **difference**: to it, in points, paired by
   case.
-- **best member**: the most accurate single model of the panel, alone.
+- **best member**: the most accurate single model of the panel, alone (for a learned row: the one
+  that is so on the half that it learned on).
+- **calls**: recorded answers a case. **ties**: share of cases without a single winner.
 - **cost ratio**: cost a case over the frontier's; – where a price is not known.
 - **learned** rows (`--calibrate half`) learn on one half of the cases; all their figures come from
-  the held-out half, means over the splits. They, and the rows beside them, are therefore not on the
-  same cases.
+  the held-out half, means over the splits, so they are not on the same cases as the rows beside
+  them.
 - **verdict**: by the rule of `consensus/benchmark/verdict.py`, against the frontier named in the
   row; as good means within one point."""
 

@@ -403,14 +403,16 @@ _prd = Study(
     tuple(_alone(m, None, p) for m, p in _PRD.items()),
     tables=(
         Table(
-            "Orders and panels against one judgement of gpt-4 (the mean of its two orders)",
+            "Each judge in one order, against gpt-4 in the same order",
+            tuple(
+                _row(f"{order} order only", "gpt-4", judge, "single", sample=sample)
+                for judge in _FOUR.split(",")
+                for sample, order in enumerate(("shown", "swapped"))
+            ),
+        ),
+        Table(
+            "Both orders and panels, against one judgement of gpt-4 (the mean of its two orders)",
             (
-                *(
-                    _row("shown order only" if not s else "swapped order only", m, m, "single",
-                         sample=s)
-                    for m in _PRD
-                    for s in (0, 1)
-                ),
                 _row("vote, both orders", "gpt-4", "gpt-4", seats=2),
                 _row("vote, one order each", "gpt-4", _FOUR, seats=4),
                 _row("vote, both orders", "gpt-4", _FOUR, seats=8),
@@ -418,11 +420,9 @@ _prd = Study(
                 _row("blocks (learned)", "gpt-4", _FOUR, "blocks", seats=8, **_LEARN),
                 _row("blocks (learned)", "gpt-4", f"gpt-4,{_FOUR}", "blocks", seats=10, **_LEARN),
             ),
-            "The rows of one order alone compare a judge with itself: their differences are 0 and "
-            "their accuracies show the position bias.",
         ),
     ),
-)  # fmt: skip
+)
 
 # --- iclr_review -----------------------------------------------------------------------------
 

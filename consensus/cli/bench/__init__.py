@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from consensus.cli.bench import fit, import_, replay, report, review, run, suite
+from consensus.cli.bench import fit, import_, replay, report, review, run, study, suite
 
 __all__ = ["app"]
 
@@ -30,4 +30,5 @@ app.command("run")(run.run)
 app.command("import")(import_.import_)
 app.command("review")(review.review)
 app.command("report")(report.report)
+app.command("study")(study.study)
 app.add_typer(suite.app, name="suite")
