@@ -226,7 +226,7 @@ class Table:
     def _spread(self, values: Floats) -> Floats:
         """(R, K) → (N,): the value of each slot's option; 0 for what nobody named."""
         flat = values[self.slots.case, np.maximum(self.option, 0)]
-        return np.where(self.option >= 0, flat, 0.0)
+        return np.asarray(np.where(self.option >= 0, flat, 0.0))
 
     def _intercepts(self) -> Floats:
         width = self.valid.shape[1]
