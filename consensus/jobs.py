@@ -11,20 +11,21 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from consensus.decisions import Decision
 from consensus.engine import Engine, in_order, refused
-from consensus.errors import ConsensusError, DataError, TaskError
+from consensus.errors import ConsensusError, DataError, ProviderError, TaskError
 from consensus.ledger.jobs import Job, PaidCalls
 from consensus.ledger.receipts import task_sha256
 from consensus.ledger.store import Ledger
 from consensus.tasks import MAX_TASK_BYTES, Task, parse_task
 
-__all__ = ["JobRun", "Line", "count_lines", "read_tasks"]
+__all__ = ["JobRun", "Line", "count_lines", "read_tasks", "unanswered"]
 
 MAX_LINE_BYTES = 6 * MAX_TASK_BYTES
 """The longest line that is read: every byte of a task may be escaped as ``\\u00XX``."""
@@ -160,6 +161,28 @@ _FIELDS: dict[str, tuple[str, ...]] = {
 """What a row can supply to a task of each kind."""
 
 
+UNREACHED = frozenset(
+    {
+        "auth", "bad_request", "breaker_open", "connection", "not_found", "overloaded",
+        "rate_limited", "server_error", "timeout",
+    }
+)  # fmt: skip
+"""Failures with which a provider gave no answer at all."""
+
+HOPELESS = frozenset({"auth", "not_found"})
+"""Failures that every further task would meet as well."""
+
+
+def unanswered(decision: Decision) -> bool:
+    """Whether nothing was decided because no provider gave any answer."""
+    return (
+        decision.action == "abstain"
+        and not decision.ballots
+        and bool(decision.failures)
+        and all(failure.failure in UNREACHED for failure in decision.failures)
+    )
+
+
 @dataclass
 class JobRun:
     """One run of a job: decides what is not yet decided, writes every row in input order.
@@ -188,6 +211,9 @@ class JobRun:
 
         Raises:
             DataError: the input cannot be read, or the output not written.
+            ProviderError: a key is missing or wrong, or a model does not exist: no task could be
+                answered, so the job stops at once. Rows that nobody answered are asked again when
+                it is run again.
             LedgerError: a record could not be kept, or another process runs this job.
         """
         if self.output.exists() and self.source.exists() and self.output.samefile(self.source):
@@ -210,10 +236,11 @@ class JobRun:
         done = ledger.finished(job.job_id)
         paid = ledger.paid_calls(job.job_id)
         try:
-            with _Output(self.output) as out:
-                async for row in self._decide(ledger, job, done, paid):
-                    out.write(row)
-                    yield row
+            async with aclosing(self._decide(ledger, job, done, paid)) as rows:
+                with _Output(self.output) as out:
+                    async for row in rows:
+                        out.write(row)
+                        yield row
         finally:
             ledger.leave_job(job)
 
@@ -227,7 +254,7 @@ class JobRun:
 
     async def _decide(
         self, ledger: Ledger, job: Job, done: set[int], paid: PaidCalls
-    ) -> AsyncIterator[dict[str, Any]]:
+    ) -> AsyncGenerator[dict[str, Any], None]:
         policy_row = self.engine.table.tasks.get(self.task_type)
         supplied = policy_row.task_defaults() if policy_row is not None else {}
         lines = read_tasks(self.source, task_type=self.task_type, row=supplied)
@@ -236,13 +263,17 @@ class JobRun:
             if line.task is None:
                 given = {"type": self.task_type, "id": line.task_id, "kind": supplied.get("kind")}
                 return line, refused(given, TaskError(str(line.error))), False
-            if line.key in done:
-                return line, ledger.receipt(job.decision_id(line.key)).decision, True
+            key = line.key
+            while key in done:
+                kept = ledger.receipt(job.decision_id(key)).decision
+                if not unanswered(kept):
+                    return line, kept, True
+                key += 1  # nobody could be reached then; it is asked again under a new id
             try:
                 decision = await self.engine.decide_row(
                     line.task,
                     frontier=self.frontier,
-                    decision_id=job.decision_id(line.key),
+                    decision_id=job.decision_id(key),
                     paid=paid,
                 )
             except ConsensusError as error:
@@ -251,17 +282,24 @@ class JobRun:
                 return line, refused(line.task, error), False
             return line, decision, False
 
-        async for line, decision, reused in in_order(lines, one, self.concurrency):
-            if decision.error is not None:
-                self.bad_lines += 1
-            else:
-                self.actions[decision.action] += 1
-            self.reused += reused
-            if not reused:
-                self.spent_pico += decision.cost.pico_usd
-                if decision.frontier is not None:
-                    self.spent_pico += decision.frontier.cost.pico_usd
-            yield decision.to_row(index=line.index)
+        async with aclosing(in_order(lines, one, self.concurrency)) as decided:
+            async for line, decision, reused in decided:
+                if unanswered(decision) and {f.failure for f in decision.failures} <= HOPELESS:
+                    raise ProviderError(
+                        f"nobody can answer: {decision.failures[0].message} (what is finished is "
+                        "kept; mend it and run the same command again)",
+                        failure=decision.failures[0].failure,
+                    )
+                if decision.error is not None:
+                    self.bad_lines += 1
+                else:
+                    self.actions[decision.action] += 1
+                self.reused += reused
+                if not reused:
+                    self.spent_pico += decision.cost.pico_usd
+                    if decision.frontier is not None:
+                        self.spent_pico += decision.frontier.cost.pico_usd
+                yield decision.to_row(index=line.index)
 
 
 class _Output:

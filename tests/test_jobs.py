@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from consensus.errors import DataError
+from consensus.errors import DataError, ProviderError
 from consensus.jobs import JobRun, Line, read_tasks
 from consensus.models.protocol import Request
 from consensus.models.scripted import Reply
@@ -172,6 +172,30 @@ async def test_the_same_command_again_pays_nothing_and_fresh_pays_again(tmp_path
     assert (tmp_path / "out.jsonl").read_bytes() == first
     await run_job(tmp_path, count, tasks, fresh=True)
     assert len(asked) == 4
+
+
+async def test_a_wrong_key_stops_the_job_and_the_next_run_asks_again(tmp_path: Path) -> None:
+    tasks = [{"subject": f"s{i}"} for i in range(5)]
+    with pytest.raises(ProviderError, match="nobody can answer"):
+        await run_job(tmp_path, lambda request: Reply(failure="auth"), tasks)
+    assert not (tmp_path / "out.jsonl").exists()
+    run = await run_job(tmp_path, lambda request: "approve", tasks)
+    assert run.actions["act"] == 5
+
+
+async def test_rows_that_nobody_answered_are_asked_again_by_the_same_command(
+    tmp_path: Path,
+) -> None:
+    def down_for_one(request: Request) -> Any:
+        return Reply(failure="bad_request") if "s3" in request.turns[0].text else "approve"
+
+    tasks = [{"subject": f"s{i}"} for i in range(5)]
+    first = await run_job(tmp_path, down_for_one, tasks)
+    assert (first.actions["act"], first.actions["abstain"]) == (4, 1)
+    second = await run_job(tmp_path, lambda request: "approve", tasks)
+    assert (second.actions["act"], second.reused) == (5, 4)
+    third = await run_job(tmp_path, lambda request: "approve", tasks)
+    assert third.reused == 5
 
 
 async def test_the_input_is_never_overwritten(tmp_path: Path) -> None:

@@ -7,15 +7,12 @@ import json
 import sys
 from contextlib import aclosing
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from consensus.cli._console import note, print_json, stderr
 from consensus.errors import DeclarationError, TaskError
-
-if TYPE_CHECKING:
-    from consensus.decisions import Decision
 
 __all__ = ["decide"]
 
@@ -160,7 +157,7 @@ def _from_stdin(task_type: str) -> dict[str, Any]:
 async def _one(
     engine: Any, task_type: str, given: dict[str, Any], frontier: str | None, as_json: bool
 ) -> int:
-    from consensus.jobs import complete
+    from consensus.jobs import complete, unanswered
     from consensus.tasks import parse_task
 
     row = engine.table.tasks.get(task_type)
@@ -174,28 +171,10 @@ async def _one(
         from consensus.cli._decision_page import show
 
         show(decision)
-    return 1 if unreachable(decision) else 0
-
-
-def unreachable(decision: Decision) -> bool:
-    """Whether nothing was decided because no provider answered at all."""
-    provider = {
-        "auth",
-        "connection",
-        "not_found",
-        "timeout",
-        "server_error",
-        "overloaded",
-        "rate_limited",
-        "breaker_open",
-        "bad_request",
-    }
-    return (
-        decision.action == "abstain"
-        and not decision.ballots
-        and bool(decision.failures)
-        and all(failure.failure in provider for failure in decision.failures)
-    )
+    if unanswered(decision):
+        note(f"error: {decision.failures[0].message}")
+        return 1
+    return 0
 
 
 async def _file(
