@@ -17,6 +17,7 @@ from collections.abc import (
 )
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -189,6 +190,10 @@ class Engine:
         await self.release()
         if self._own_ledger and self._ledger is not None:
             await self._ledger.aclose()
+
+    @cached_property
+    def _prices_sha256(self) -> str:
+        return self.prices.sha256
 
     async def release(self) -> None:
         """Close connections and local models; the next decision opens them again."""
@@ -379,7 +384,7 @@ class Engine:
                     decision=decision,
                     route_reasons=way.reasons,
                     measured=measured,
-                    prices_sha256=self.prices.sha256,
+                    prices_sha256=self._prices_sha256,
                     prompts_sha256=self.book.sha256,
                 )
             )
