@@ -156,7 +156,7 @@ def _table(table: Table, results: Sequence[Replay], numbers: _Numbers) -> str:
     head = ["#", "strategy", "panel", "frontier", "n", "accuracy (95 %)"]
     head += ["balanced"] if balanced else []
     head += ["frontier's", "difference (95 %)", "best member", "cost ratio", "calls", "ties"]
-    head += ["verdict"]
+    head += ["verdict"] if table.ruled else []
     rows = []
     for row, result in zip(table.rows, results, strict=True):
         figures, settings = result.figures, row.settings
@@ -177,8 +177,8 @@ def _table(table: Table, results: Sequence[Replay], numbers: _Numbers) -> str:
             _plain(figures["cost_ratio"], 2),
             _plain(figures["calls_per_case"], 1),
             _share(figures["tie_rate"]),
-            result.verdict.sentence,
         ]
+        cells += [result.verdict.sentence] if table.ruled else []
         rows.append(cells)
     text = f"{table.text}\n\n" if table.text else ""
     return f"### {table.title}\n\n{text}{_grid(head, rows)}"

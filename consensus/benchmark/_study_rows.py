@@ -25,11 +25,19 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """Replays that belong together."""
+    """Replays that belong together.
+
+    Attributes:
+        title: a heading.
+        rows: the replays.
+        text: what a reader must know of them.
+        ruled: whether the rows carry their verdict.
+    """
 
     title: str
     rows: tuple[Row, ...]
     text: str = ""
+    ruled: bool = True
 
 
 @dataclass(frozen=True)
@@ -305,6 +313,12 @@ _medagents = Study(
         Table(
             "The same methods, and prompts, against one direct answer of the same model",
             _hard((*_DEBATES, *_PROMPTS), "hard_zero_shot"),
+            "What a method adds to a bare answer, and at how many times its cost. Without a "
+            "verdict: the rule asks a strategy to beat shuffled routing at its own cost, and where "
+            "the method is the only other model of the replay and the dearer one, that routing "
+            "is the method itself. The table above, against a chain of thought, is the fairer "
+            "question.",
+            ruled=False,
         ),
         Table(
             "Debate of gpt-4o against one direct answer of o3-mini",

@@ -103,6 +103,17 @@ def test_a_published_figure_that_does_not_hold_is_said_not_to(data: Path, tmp_pa
     assert cells(out.read_text(), 3)[-1].startswith("no (")
 
 
+def test_a_table_without_rulings_has_no_verdicts(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "RESULTS.md"
+    rows = (Row("vote", VOTE),)
+    write_study(
+        data, out, [Study("bare", "tiny_data", "t", tables=(Table("p", rows, ruled=False),))]
+    )
+    assert "verdict |" not in out.read_text()
+    write_study(data, out, [Study("bare", "tiny_data", "t", tables=(Table("p", rows),))])
+    assert "verdict |" in out.read_text()
+
+
 def test_every_command_repeats_its_row(data: Path, tmp_path: Path) -> None:
     out = tmp_path / "RESULTS.md"
     write_study(data, out, [TINY])
