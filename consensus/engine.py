@@ -34,7 +34,7 @@ from consensus.models.gateway import CallContext, Gateway
 from consensus.models.ids import new_id
 from consensus.models.prices import PriceBook
 from consensus.models.protocol import Budget, Deadline, ModelClient
-from consensus.models.tape import PaidSource
+from consensus.models.tape import PaidSource, Tape
 from consensus.oracles.verdicts import Oracle
 from consensus.orchestrators.registry import ORCHESTRATORS
 from consensus.orchestrators.spec import HopRecord
@@ -155,6 +155,8 @@ class Engine:
         ledger: a path, a :class:`Ledger`, or False to keep none; None: ``$CONSENSUS_LEDGER``, the
             policy's ``[ledger]``, else ``.consensus/ledger.db``.
         clients: provider name → client, in place of the real ones (tests, your own transport).
+        tape: a :class:`~consensus.models.tape.Tape`, or a file: answers recorded there are given
+            again without a call, and new ones are recorded.
 
     Use it as ``async with Engine(...) as engine``. Making one reads and checks the whole policy:
     a broken row, an unknown model or a missing price is a
@@ -168,6 +170,7 @@ class Engine:
         prompts: str | Path | None = None,
         ledger: Ledger | str | Path | bool | None = None,
         clients: Mapping[str, ModelClient] | None = None,
+        tape: Tape | str | Path | None = None,
     ) -> None:
         self.book = load_prompts(_prompts_folder(policy, prompts))
         self.table = load_policy(policy, prompts=self.book)
@@ -175,6 +178,8 @@ class Engine:
         self._own_ledger = not isinstance(ledger, Ledger)
         self._ledger = _open_ledger(ledger, self.table)
         self._clients = clients
+        self._own_tape = isinstance(tape, str | Path)
+        self._tape = Tape(tape) if isinstance(tape, str | Path) else tape
         self._gateway: Gateway | None = None
         self._prepared: set[str] = set()
 
@@ -190,6 +195,8 @@ class Engine:
         await self.release()
         if self._own_ledger and self._ledger is not None:
             await self._ledger.aclose()
+        if self._own_tape and self._tape is not None:
+            self._tape.close()
 
     @cached_property
     def _prices_sha256(self) -> str:
@@ -210,6 +217,7 @@ class Engine:
                 ClientFactory(settings, self.prices, overrides=self._clients or {}),
                 self.prices,
                 sink=self._ledger,
+                tape=self._tape,
             )
         return self._gateway
 

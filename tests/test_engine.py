@@ -301,3 +301,16 @@ async def test_a_ledger_is_not_needed(tmp_path: Path) -> None:
     async with engine:
         decision = await engine.decide(REFUND)
     assert decision.receipt_id is None
+
+
+async def test_what_is_on_a_tape_is_not_asked_again(tmp_path: Path) -> None:
+    engine, client = engine_of(tmp_path, VOTE, {}, tape=tmp_path / "tape.jsonl")
+    async with engine:
+        first = await engine.decide(REFUND)
+    assert client.calls == 5
+    again, silent = engine_of(tmp_path, VOTE, {}, tape=tmp_path / "tape.jsonl")
+    async with again:
+        second = await again.decide(REFUND)
+    assert silent.calls == 0
+    assert [b.answer for b in second.ballots] == [b.answer for b in first.ballots]
+    assert second.cost == first.cost
