@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from consensus.aggregation import votes
-from consensus.benchmark.auto import Auto, Goal, parse_goal
+from consensus.benchmark.auto import Auto, Goal, Stack, parse_goal
 from consensus.benchmark.controls import control_figures, oracle_credit
 from consensus.benchmark.evidence import (
     Evidence,
@@ -248,7 +248,11 @@ def _vote_seats(settings: ReplaySettings, panel: Evidence) -> int | None:
 
 def _strategy(settings: ReplaySettings, setting: _Setting) -> Strategy:
     if settings.strategy != "auto":
-        strategy = make_strategy(settings.strategy, settings.seats)
+        strategy: Strategy = (
+            Stack(settings.seats, _balanced(settings, setting), settings.seed)
+            if settings.strategy == "stack"
+            else make_strategy(settings.strategy, settings.seats)
+        )
         if not strategy.fitted and not settings.calibrate:
             raise DataError(
                 f'"{settings.strategy}" learns from labelled cases',

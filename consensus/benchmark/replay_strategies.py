@@ -491,7 +491,7 @@ def make_strategy(name: str, seats: int | None) -> Strategy:
     try:
         return FIXED_STRATEGIES[name](seats)
     except KeyError:
-        known = ", ".join([*FIXED_STRATEGIES, "auto"])
+        known = ", ".join([*FIXED_STRATEGIES, "stack", "auto"])
         raise DataError(
             f'unknown strategy "{name}"', where="--strategy", fix=f"one of {known}"
         ) from None

@@ -119,6 +119,20 @@ def test_copies_of_one_judge_do_not_outvote_a_better_one(tmp_path: Path) -> None
     assert chosen.figures["accuracy"] > 0.75
 
 
+def test_a_stacked_panel_weighs_what_plurality_cannot(tmp_path: Path) -> None:
+    judges = {"weak": (0.6, 1.0), "copy1": (0.6, 1.0), "copy2": (0.6, 1.0), "good": (0.8, 1.0)}
+    run = simulated(tmp_path, 500, judges, copies={"copy1": "weak", "copy2": "weak"})
+    settings = ReplaySettings(
+        frontier="good", panel=tuple(judges), strategy="stack", calibrate=True
+    )
+    figures = replay(run, settings).figures
+    assert figures["accuracy"] > 0.75
+    assert figures["calls_per_case"] == 4
+    assert figures["chosen"] is None
+    with pytest.raises(DataError, match="add --calibrate half"):
+        replay(run, ReplaySettings(frontier="good", panel=tuple(judges), strategy="stack"))
+
+
 def test_parity_finds_the_cheap_equal(tmp_path: Path) -> None:
     judges = {"cheap": (0.9, 1.0), "dear": (0.87, 20.0)}
     run = simulated(tmp_path, 500, judges)

@@ -25,11 +25,11 @@ from consensus.benchmark.auto.search import Candidate, Chosen, Goal, choose, fol
 from consensus.benchmark.auto.stacking import Slots, posterior
 from consensus.benchmark.auto.table import Recipe, State, Table, learn_recipe
 from consensus.benchmark.evidence import Evidence
-from consensus.benchmark.replay_strategies import Outcome, Single, leaders
+from consensus.benchmark.replay_strategies import Outcome, Single, leaders, seat_counts
 from consensus.benchmark.run_format import Member
 from consensus.errors import DataError
 
-__all__ = ["Auto"]
+__all__ = ["Auto", "Stack"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -220,6 +220,56 @@ class Auto:
             "objective": "balanced" if self.balanced else "accuracy",
             "notes": [note for note in (*self.notes, self.chosen.note) if note],
         }
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A whole panel, side by side, decided by the stacked posterior.
+
+    Attributes:
+        seats: all seats, members in turn; None: one a member.
+        balanced: weigh cases so that every label counts alike.
+        seed: of the sample orders it is calibrated on.
+    """
+
+    seats: int | None = None
+    balanced: bool = False
+    seed: int = 0
+    name: str = "stack"
+    fitted: bool = False
+
+    def fit(self, train: Evidence) -> Auto:
+        """Fit the posterior of this one panel."""
+        caps = seat_counts(self.seats, train)
+        weights = _case_weights(train, balanced=self.balanced)
+        table, recipe = _calibration_table(train, caps, "calls", weights, self.seed)
+        row_weights = weights[table.case] / table.orders
+        table.used = _useful(table, folds_of(train.case_ids, FOLDS)[table.case], row_weights, caps)
+        stacks = fit_stacks(table, np.arange(len(table)), row_weights, [caps], l2=L2)
+        model = _Model(
+            tuple(range(len(caps))),
+            caps,
+            "calls",
+            recipe,
+            table.used,
+            stacks,
+            {caps: float(table.spent(caps, "cost").mean())},
+            train.scores is not None,
+        )
+        seats = {m.name: count for m, count in zip(train.members, caps, strict=True) if count}
+        detail = {"seats": seats, "text": f"the stacked posterior of {_names(seats)}"}
+        panel = Candidate("stack", detail, np.zeros(0), 0.0, caps)
+        chosen = Chosen(((panel, 1.0),), 0.0, 0.0)
+        return Auto(train, Goal("quality"), chosen=chosen, model=model, name="stack")
+
+    def runs(self, evidence: Evidence, *, draws: int, seed: int) -> Iterator[Outcome]:
+        """It has to be fitted first."""
+        raise DataError('"stack" learns from labelled cases', where="--strategy",
+                        fix="add --calibrate half")  # fmt: skip
+
+    def describe(self) -> dict[str, Any]:
+        """What it is."""
+        return {"strategy": "stack", "seats": self.seats}
 
 
 def _sentence(parts: Sequence[Mapping[str, Any]], expected: Mapping[str, Any]) -> str:

@@ -322,4 +322,4 @@ def _mean_scores(scores: Floats) -> Floats:
     mean = np.where(given, scores, 0.0).sum(axis=1) / np.maximum(count, 1)
     known = count > 0
     middle = np.where(known, mean, 0.0).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
-    return np.where(known, mean, middle[:, None])
+    return np.asarray(np.where(known, mean, middle[:, None]))

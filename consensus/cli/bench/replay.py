@@ -68,9 +68,9 @@ Sample = Annotated[
 StrategyName = Annotated[
     str,
     typer.Option(
-        help="single, vote, scores (mean of scores), weighted*, blocks*, adaptive (stops early), "
-        "cascade (the last model decides where the others are not unanimous), auto* (searches all "
-        "of these and learned ones). * learns: needs --calibrate half."
+        help="single, vote, scores (mean of scores), weighted*, blocks*, stack* (learned), "
+        "adaptive (stops early), cascade (the last model decides where the rest disagree), "
+        "auto* (searches). * learns: needs --calibrate half."
     ),
 ]
 Goal = Annotated[

@@ -1,0 +1,104 @@
+"""``consensus bench replay`` as it is typed."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+
+from consensus.cli.bench import app
+from consensus.errors import DataError
+from tests.benchmark.data_fixtures import simple_answers, simple_cases, write_recorded
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    labels = "ABCABCABCABCABCABCABC"
+    return write_recorded(
+        tmp_path,
+        simple_cases(labels),
+        simple_answers(f=labels, a=labels[:18] + "CCA", b="A" * 21),
+        prices={"f": {"call": 0.01}, "a": {"call": 0.001}, "b": {"call": 0.001}},
+    )
+
+
+def run(folder: Path, *arguments: str) -> None:
+    app(["replay", "--data", str(folder), "--frontier", "f", *arguments], standalone_mode=False)
+
+
+def test_json_is_one_document_with_every_published_key(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(folder, "--panel", "a,b", "--strategy", "vote", "--json")
+    output = capsys.readouterr()
+    figures = json.loads(output.out)
+    assert figures["n"] == 21
+    assert figures["cost_ratio"] == pytest.approx(0.2)
+    assert figures["latency_p50"] is None
+    assert figures["chosen"] is None
+    assert set(figures["controls"]) == {
+        "best_single",
+        "all_frontier",
+        "shuffled",
+        "majority",
+        "oracle",
+    }
+    assert figures["verdict"]["ruling"] == "does not pay"
+    assert output.err == ""
+
+
+def test_auto_tells_what_it_chose(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(
+        folder, "--panel", "a,b,f", "--strategy", "auto", "--goal", "budget:0.5",
+        "--calibrate", "half", "--splits", "2", "--split-seed", "1", "--json",
+    )  # fmt: skip
+    figures = json.loads(capsys.readouterr().out)
+    assert len(figures["chosen"]) == 2
+    assert figures["chosen"][0]["goal"] == "budget:0.5"
+
+
+def test_without_json_a_person_can_read_it(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(folder, "--panel", "a", "--strategy", "single")
+    shown = capsys.readouterr().out
+    assert "21 cases" in shown
+    assert "85.7 %" in shown
+    assert "of the frontier's" in shown
+    assert "best_single (a@base)" in shown
+    assert "not known" in shown
+
+
+def test_broken_rows_are_a_warning_and_strictly_an_error(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = folder / "answers.csv.gz"
+    text = gzip.decompress(path.read_bytes()) + b"zz,choice,A,A|B|C,a,base,0,A,,,\r\n"
+    path.write_bytes(gzip.compress(text))
+    run(folder, "--panel", "a", "--json")
+    output = capsys.readouterr()
+    assert json.loads(output.out)["n"] == 21
+    assert "1 broken rows" in output.err
+    assert "answers.csv.gz:65" in output.err
+    with pytest.raises(DataError, match="not in cases"):
+        run(folder, "--panel", "a", "--strict")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--panel", "a", "--calibrate", "all"), "--calibrate"),
+        (("--panel", "a", "--objective", "f1"), "--objective"),
+        (("--panel", "a,zz"), "one of a, b, f"),
+        (("--panel", "a", "--strategy", "magic"), "one of single, vote"),
+        (("--panel", ","), "names no model"),
+    ],
+)
+def test_a_wrong_option_is_one_clear_line(
+    folder: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    with pytest.raises(DataError, match=message) as caught:
+        run(folder, *arguments)
+    assert "\n" not in str(caught.value)
