@@ -21,7 +21,8 @@ $(STAMP): pyproject.toml | $(BIN)/uv
 	@touch $(STAMP)
 
 demo: $(STAMP) ## set up and decide real tasks with real local models; no key
-	$(BIN)/consensus models pull qwen2.5-coder-0.5b-instruct qwen2.5-coder-1.5b-instruct
+	$(BIN)/consensus models pull qwen2.5-coder-0.5b-instruct
+	$(BIN)/consensus models pull qwen2.5-coder-1.5b-instruct
 	$(BIN)/python -m benchmarks.demo
 
 test: $(STAMP) ## set up and run the tests
