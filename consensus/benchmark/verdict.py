@@ -72,10 +72,12 @@ def verdict(
         )
     shuffled = controls["shuffled"]["accuracy"]
     beats_coin = shuffled is None or accuracy > shuffled
+    # A single model may itself be what the coin falls on: it is no reason against it.
+    unbeaten = beats_coin or name == "single"
     coin = "" if shuffled is None else f"; shuffled routing at this cost: {shuffled:.1%}"
-    if interval.low > 0 and beats_coin:
+    if interval.low > 0 and unbeaten:
         return Verdict("pays", f"pays: {stand}{coin}")
-    if interval.low >= -epsilon and cheaper and beats_coin:
+    if interval.low >= -epsilon and cheaper and unbeaten:
         return Verdict("pays", f"pays: as good within {100 * epsilon:g} point: {stand}{coin}")
     if interval.high < -epsilon:
         if cheaper and shuffled is not None and beats_coin:
