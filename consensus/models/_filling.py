@@ -174,17 +174,24 @@ class _Filler:
         distinct = schema.get("uniqueItems", False) or "enum" in item
         if distinct and (pool := list(item.get("enum", []))):
             # All of a closed set once, in an order of the hash's: a ranking.
-            least, most = schema.get("minItems", len(pool)), schema.get("maxItems", len(pool))
+            least = schema.get("minItems", len(pool))
+            most = schema.get("maxItems", max(least, len(pool)))
+            whole = list(pool)
             shuffled = [pool.pop(self.dice.roll(len(pool))) for _ in range(len(pool))]
+            if not schema.get("uniqueItems", False):
+                shuffled += (whole * least)[: max(0, least - len(shuffled))]
             return shuffled[: min(most, max(least, len(shuffled)))]
         length = schema.get("minItems", min(1, schema.get("maxItems", 1)))
-        return list(self._items(item, length, depth))
+        return list(self._items(item, length, depth, unique=bool(schema.get("uniqueItems"))))
 
-    def _items(self, item: Mapping[str, Any], length: int, depth: int) -> Iterator[Any]:
+    def _items(
+        self, item: Mapping[str, Any], length: int, depth: int, *, unique: bool
+    ) -> Iterator[Any]:
         seen: set[str] = set()
         for index in range(length):
             value = self.value(item, depth + 1)
-            if (spelt := json.dumps(value, sort_keys=True)) in seen and isinstance(value, str):
+            spelt = json.dumps(value, sort_keys=True)
+            if unique and spelt in seen and isinstance(value, str):
                 mark = f" {index}"
                 room = item.get("maxLength", 10**6) - len(mark)
                 value = value[:room] + mark if room >= 0 else value
