@@ -43,6 +43,10 @@ RIDGE = 1e-3
 """Of the regressions, relative to the mean square of the basis."""
 
 
+KNOTS = (0.4, 0.55, 0.7, 0.85, 0.95)
+"""Where the value of asking may bend, in the leader's probability."""
+
+
 @dataclass(frozen=True)
 class Beliefs:
     """A state's posterior on R rows.
@@ -167,7 +171,12 @@ def summarise(slots: Slots, each: Floats, spent: Floats, expected: float) -> Bel
     credit = slots.sum(near * slots.multiplicity * slots.credit) / leaders
     below = np.where(near, -1.0, each)
     second = np.where(leaders > 1, top, np.maximum(slots.largest(below), 0.0))
-    basis = np.stack([np.ones_like(top), top, top**2, top**3, second, top * second], axis=1)
+    # Straight pieces: what asking adds falls off steeply only where the leader is nearly certain.
+    pieces = [np.maximum(top - knot, 0.0) for knot in KNOTS]
+    basis = np.stack(
+        [np.ones_like(top), top, *pieces, second, top * second, second / np.maximum(top, 1e-12)],
+        axis=1,
+    )
     relative = (
         np.where(np.isfinite(spent), spent, expected) / expected
         if expected > 0

@@ -125,14 +125,21 @@ def fit_weights(
 
     diagonal = np.diag_indices(len(w))
     loss, p = value(w)
+    before = np.inf
+    curve = np.empty((len(w), len(w)))
+    fresh = False
     for _ in range(_STEPS):
         slope = x.T @ (by_slot * (p - truth)) + l2 * w
-        weighted = x * p[:, None]
-        mean = slots.sum(weighted)
-        curve = (weighted * by_slot[:, None]).T @ x - (mean * live[:, None]).T @ mean
-        curve[diagonal] += l2
+        if not fresh:
+            weighted = x * p[:, None]
+            mean = slots.sum(weighted)
+            curve = (weighted * by_slot[:, None]).T @ x - (mean * live[:, None]).T @ mean
+            curve[diagonal] += l2
         step = np.linalg.solve(curve, slope)
         gain = float(slope @ step)
+        # The curvature is the dear part: it is kept while steps with it still converge fast.
+        fresh = gain < 0.05 * before
+        before = gain
         if gain <= 1e-8 * max(1.0, abs(loss)):
             return np.asarray(w / scale)
         size_of_step = 1.0

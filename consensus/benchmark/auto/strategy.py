@@ -385,9 +385,10 @@ def _useful(table: Table, fold: Ints, weights: Floats, caps: State) -> frozenset
     for used in table.options():
         table.used = used
         loss = np.zeros(len(table))
+        fitted: dict[State, Floats] | None = None
         for f in range(int(fold.max()) + 1):
             inside, outside = np.flatnonzero(fold == f), np.flatnonzero(fold != f)
-            fitted = fit_stacks(table, outside, weights, [state], l2=L2)
+            fitted = fit_stacks(table, outside, weights, [state], l2=L2, near=fitted)
             slots, flat = table.slots.take(inside)
             share = posterior(slots, table.design(state)[flat] @ fitted[state])
             loss[inside] = -slots.sum(

@@ -238,9 +238,12 @@ class Table:
         scores = self.scores[m]
         if scores is not None:
             mean = _mean_scores(scores[:, :count])
-            columns.append(self._spread(mean - mean.mean(axis=1, keepdims=True)))
             second = np.partition(mean, -2, axis=1)[:, [-2]]
-            columns.append(self._spread(np.maximum(mean - second, 0.0)))
+            # The whole score says what the vote says, and more.
+            columns = [
+                self._spread(mean - mean.mean(axis=1, keepdims=True)),
+                self._spread(np.maximum(mean - second, 0.0)),
+            ]
         if self.labelled:
             columns += (
                 [vote * (self.option == k) for k in range(self.valid.shape[1] - 1)]
@@ -290,9 +293,20 @@ class Table:
     def _columns(self, m: int) -> NDArray[np.bool_]:
         return np.isin(self.tags[m], ["", *self.used])
 
+    def _scored_members(self, state: State) -> int:
+        return sum(1 for m, count in enumerate(state) if count and self.scores[m] is not None)
+
     def design(self, state: State) -> Floats:
         """(N, F) the features of a state, with the optional ones in :attr:`used`."""
         blocks = [] if self.common is None else [self.common]
+        if self._scored_members(state) > 1:
+            # A candidate that one judge likes least, or most: agreement beyond the sum.
+            centred = [
+                block[:, 0]
+                for m, count in enumerate(state)
+                if self.scores[m] is not None and (block := self.blocks[m][count]) is not None
+            ]
+            blocks.append(np.stack([np.min(centred, axis=0), np.max(centred, axis=0)], axis=1))
         for m, count in enumerate(state):
             block = self.blocks[m][count]
             if block is not None:
@@ -303,6 +317,8 @@ class Table:
     def penalties(self, state: State) -> Floats:
         """(F,) precision of the prior of each feature of a state, relative to a vote's."""
         parts = [np.ones(int(self._columns(m).sum())) for m, count in enumerate(state) if count]
+        if self._scored_members(state) > 1:
+            parts.insert(0, np.ones(2))
         if self.common is not None:
             # Prevalence is learned nearly freely.
             parts.insert(0, np.full(self.common.shape[1], 0.1))
