@@ -337,7 +337,8 @@ def _not_alone(spec: StrategySpec, leader: Leader) -> list[str]:
 def _not_accepted(accept: Acceptance, leader: Leader, share: float) -> list[str]:
     """Why a cascade does not stop at this step."""
     if accept.by == "oracle":
-        return []  # the gate's verdict stands in the hop itself
+        # No verdict of an oracle reaches a conclusion yet; what was not judged is not accepted.
+        return ["the step asks for an oracle's verdict, and there is none"]
     if accept.by == "agreement":
         value = share
     elif accept.by == "margin":

@@ -11,7 +11,7 @@ from consensus.policy.rows import BUILT_IN
 
 __all__ = ["NOT_ACTED_ON", "check_row"]
 
-NOT_ACTED_ON = ("gate", "shadow")
+NOT_ACTED_ON = ("gate", "oracle", "shadow")
 """Keys of a row that are kept for tools and that no engine acts on yet."""
 
 _PANEL_SETTINGS = ("waves", "stop", "debate", "latency")
@@ -53,7 +53,7 @@ def check_row(
                 "not-acted-on",
                 resolved.key(name),
                 "is kept, and this version of the engine does not act on it",
-                "do it yourself before the downstream action" if name == "gate" else None,
+                "do it yourself before the downstream action" if name != "shadow" else None,
             )
     for name in _PANEL_SETTINGS:
         if getattr(resolved.row, name) is not None and name not in type(first.spec).model_fields:

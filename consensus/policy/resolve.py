@@ -270,6 +270,13 @@ def _accepting(
             where=table.cite(*resolved.path),
             fix='add escalate_to = ["frontier"], or cascade.steps',
         )
+    if settings.accept == "oracle":
+        # Nobody would ask the oracle, and the step would be accepted whatever it answered.
+        raise PolicyError(
+            'accept = "oracle" is not acted on by this version of the engine',
+            where=table.cite(*resolved.key("cascade")),
+            fix='accept = "posterior", "agreement" or "margin"',
+        )
     made = []
     for place, hop in enumerate(steps[:-1]):
         threshold = thresholds[place] if len(thresholds) > 1 else thresholds[0]

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consensus.orchestrators.concluding import answers_agree, conclude
-from consensus.orchestrators.spec import HopRecord, Losses
+from consensus.orchestrators.spec import Acceptance, HopRecord, Losses
 from tests.orchestrators.ballot_box import OPTIONS, ballot, hop, spec
 
 A, R = OPTIONS
@@ -202,3 +202,8 @@ def test_agreement_of_answers() -> None:
     assert not answers_agree("score", 7.0, 8.1, scale=(0, 10))
     assert answers_agree("rank", ("a", "b"), ("a", "b"))
     assert not answers_agree("rank", ("a", "b"), ("b", "a"))
+
+
+def test_what_asks_for_an_oracles_verdict_and_has_none_is_not_acted_upon() -> None:
+    unjudged = hop([A, A, A], accept=Acceptance(by="oracle"))
+    assert conclude("approve", OPTIONS, [unjudged]).action == "escalate"
