@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from consensus.ballots import Answer, Ballot, Cost, Failure, Usage
+from consensus.ballots import PICO, Answer, Ballot, Cost, Failure, Usage
 from consensus.errors import FailureClass
 from consensus.tasks import Kind
 
@@ -116,4 +116,4 @@ class Decision(BaseModel):
 
 def _public(item: dict[str, Any]) -> dict[str, Any]:
     """Show a cost in dollars, as every published row does."""
-    return {**item, "cost": {"usd": item["cost"]["pico_usd"] / 10**12}}
+    return {**item, "cost": {"usd": item["cost"]["pico_usd"] / PICO}}

@@ -17,12 +17,11 @@ from collections.abc import (
 )
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from consensus.assembly import assemble, conclude_hops, frontier_of
-from consensus.ballots import PICO, Answer, Ballot, Cost, Failure
+from consensus.ballots import Answer, Ballot, Cost, Failure
 from consensus.decisions import Decision, Frontier
 from consensus.errors import ConsensusError, DeclarationError
 from consensus.ledger.jobs import CallScope, PaidCalls
@@ -198,10 +197,6 @@ class Engine:
         if self._own_tape and self._tape is not None:
             self._tape.close()
 
-    @cached_property
-    def _prices_sha256(self) -> str:
-        return self.prices.sha256
-
     async def release(self) -> None:
         """Close connections and local models; the next decision opens them again."""
         if self._gateway is not None:
@@ -273,8 +268,8 @@ class Engine:
             seat=0,
             purpose="ballot",
             task_type=task.type,
-            budget=Budget(_pico(way.row.max_usd)),
-            deadline=Deadline(way.row.deadline_s),
+            budget=Budget(way.budget_pico),
+            deadline=Deadline(way.deadline_s),
             paid=_own(earlier, decision_id, frontier=False),
         )
         if frontier is None:
@@ -392,7 +387,7 @@ class Engine:
                     decision=decision,
                     route_reasons=way.reasons,
                     measured=measured,
-                    prices_sha256=self._prices_sha256,
+                    prices_sha256=self.prices.sha256,
                     prompts_sha256=self.book.sha256,
                 )
             )
@@ -511,7 +506,3 @@ def _open_ledger(ledger: Ledger | str | Path | bool | None, table: PolicyTable) 
 def _own(earlier: PaidCalls | None, decision_id: str, *, frontier: bool) -> PaidSource | None:
     """What this decision paid for before it was cut short: its panel's, or its frontier's."""
     return None if earlier is None else earlier.of(CallScope(decision_id, frontier=frontier))
-
-
-def _pico(usd: float | None) -> int | None:
-    return None if usd is None else round(usd * PICO)

@@ -20,6 +20,8 @@ from consensus.aggregation._numerics import (
     FloatArray,
     check_unit,
 )
+from consensus.statistics import dependence
+from consensus.statistics.dependence import effective_votes
 
 __all__ = [
     "BlockCorrelation",
@@ -69,23 +71,11 @@ class BlockCorrelation(NamedTuple):
 def error_correlation(correct: npt.ArrayLike) -> FloatArray:
     """φ between seats: (cases, seats) of 0, 1, NaN → (seats, seats), 1 on the diagonal.
 
-    Each pair is taken over the cases that both answered.
+    Each pair is taken over the cases that both answered. Being right correlates as erring does.
     """
-    y = np.asarray(correct, dtype=np.float64)
-    if y.ndim != 2:
-        raise ValueError("correct has the shape (cases, seats)")
-    held = (~np.isnan(y)).astype(np.float64)
-    x = np.nan_to_num(y, nan=0.0)
-    n = held.T @ held
-    with np.errstate(invalid="ignore", divide="ignore"):
-        both = (x.T @ x) / n
-        mine = (x.T @ held) / n
-        other = mine.T
-        covariance = both - mine * other
-        spread = mine * (1 - mine) * other * (1 - other)
-        phi = np.where(spread > 1e-15, covariance / np.sqrt(np.maximum(spread, 1e-300)), np.nan)
+    phi = dependence.error_correlation(correct)
     np.fill_diagonal(phi, 1.0)
-    return np.asarray(phi, dtype=np.float64)
+    return phi
 
 
 def mean_error_correlation(
@@ -183,12 +173,6 @@ def beta_binomial_fit(correct: npt.ArrayLike, seats: npt.ArrayLike) -> BlockCorr
     top = 1.0 - 1e-6
     high = brentq(excess, rho, top) if excess(top) > 0 else 1.0
     return BlockCorrelation(p, 0.0 if rho <= 2 * floor else rho, low, high, int(n.size))
-
-
-def effective_votes(seats: npt.ArrayLike, rho: npt.ArrayLike) -> FloatArray:
-    """n_eff = N/(1+(N−1)ρ); its limit for many seats is 1/ρ."""
-    n = np.asarray(seats, dtype=np.float64)
-    return np.asarray(n / (1.0 + (n - 1.0) * np.asarray(rho, dtype=np.float64)), np.float64)
 
 
 def accuracy_of_majority(seats: int, p: float, rho: float) -> float:

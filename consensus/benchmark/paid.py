@@ -27,6 +27,7 @@ from consensus.errors import (
     ProviderError,
     RunError,
 )
+from consensus.ledger.jobs import try_lock
 from consensus.models.context import CallContext
 from consensus.models.gateway import Gateway
 from consensus.models.protocol import Budget, CallRecord, Completion, Request
@@ -108,7 +109,7 @@ class PaidAnswers:
             self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
         except OSError as error:
             raise DataError(f"cannot be written: {error.strerror}", where=str(self.path)) from None
-        if not _lock(self._file):
+        if not try_lock(self._file):
             os.close(self._file)
             raise DataError(
                 "is being run by another process", where=str(folder), fix="wait for it, or end it"
@@ -297,18 +298,6 @@ def _failed(line: Mapping[str, Any]) -> CallRecord:
         status=line["status"],
         price_basis=line["price_basis"],
     )
-
-
-def _lock(file: int) -> bool:
-    try:
-        import fcntl
-    except ImportError:  # no such locks on this system: two runs of one folder are the user's care
-        return True
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 class RunCaller:

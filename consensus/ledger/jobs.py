@@ -137,7 +137,7 @@ class JobLock:
         self._file: int | None = None
         while self._file is None:
             file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
-            if not _try_lock(file):
+            if not try_lock(file):
                 os.close(file)
                 raise LedgerError(
                     f"{ledger}: job {job_id} is being run by another process (wait for it, or end "
@@ -164,7 +164,8 @@ def _is_at(file: int, path: Path) -> bool:
         return False
 
 
-def _try_lock(file: int) -> bool:
+def try_lock(file: int) -> bool:
+    """Lock an open file for this process; False where another holds it."""
     try:
         import fcntl
     except ImportError:  # no such locks on this system: two runs of one job are the user's care

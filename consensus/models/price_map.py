@@ -90,8 +90,9 @@ def _serves(provider: str, entry: Mapping[str, Any]) -> bool:
     return owner in _SISTERS.get(provider, (provider,))
 
 
+@lru_cache(maxsize=1)
 def find_map() -> Path:
-    """Where the installed litellm keeps its map, found without importing it.
+    """Where the installed litellm keeps its map, found without importing it, once a process.
 
     Raises:
         PriceError: litellm is not installed, or its wheel holds no map.
