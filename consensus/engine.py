@@ -181,6 +181,7 @@ class Engine:
         self._tape = Tape(tape) if isinstance(tape, str | Path) else tape
         self._gateway: Gateway | None = None
         self._prepared: set[str] = set()
+        self._preparing: dict[str, asyncio.Lock] = {}
 
     async def __aenter__(self) -> Self:
         self._start()
@@ -291,19 +292,25 @@ class Engine:
         return await self._finish(task, way, hops, decision_id, measured, beside)
 
     async def _prepare(self, models: Iterable[str]) -> None:
-        """Load the providers' libraries before any deadline runs: some take seconds to import."""
+        """Load the providers' libraries before any deadline runs: some take seconds to import.
+
+        Decisions that start together all wait for the one that loads; if it is cancelled, the next
+        takes over.
+        """
         gateway = self._start()
-        for model in models:
-            provider = provider_of(model)
+        for provider, model in {provider_of(model): model for model in models}.items():
             if provider in self._prepared:
                 continue
-            self._prepared.add(provider)
-            try:
-                prepare = getattr(gateway.clients.client(model), "prepare", None)
-            except ConsensusError:
-                continue  # said by the call itself, with everything that belongs to it
-            if prepare is not None:
-                await prepare()
+            async with self._preparing.setdefault(provider, asyncio.Lock()):
+                if provider in self._prepared:
+                    continue
+                try:
+                    prepare = getattr(gateway.clients.client(model), "prepare", None)
+                except ConsensusError:
+                    prepare = None  # said by the call itself, with everything that belongs to it
+                if prepare is not None:
+                    await prepare()
+                self._prepared.add(provider)
 
     async def _walk(
         self, task: Task, way: Route, context: CallContext, started: float

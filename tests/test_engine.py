@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from consensus import Approve, Choose, Compare, Decision, Generate, Rank, Score, Task
+from consensus import Approve, Choose, Compare, Decision, Engine, Generate, Rank, Score, Task
 from consensus.assembly import conclude_receipt
 from consensus.ballots import Usage
 from consensus.errors import LedgerError, PriceError, TaskError
 from consensus.ledger.receipts import replay
 from consensus.ledger.store import Ledger
-from consensus.models.protocol import Request
-from consensus.models.scripted import Reply
-from tests.engine_fixtures import MODELS, engine_of
+from consensus.models.protocol import Completion, Request
+from consensus.models.scripted import Reply, ScriptedClient
+from tests.engine_fixtures import MODELS, engine_of, policy_file
 
 REFUND = Approve(type="refund", subject="Unused, 12 days old.", criteria="Unused, within 30 days.")
 
@@ -314,3 +314,35 @@ async def test_what_is_on_a_tape_is_not_asked_again(tmp_path: Path) -> None:
     assert silent.calls == 0
     assert [b.answer for b in second.ballots] == [b.answer for b in first.ballots]
     assert second.cost == first.cost
+
+
+class SlowToLoad(ScriptedClient):
+    """A client whose library takes a while to import; a call before that is a mistake."""
+
+    loads = 0
+    loaded = False
+
+    async def prepare(self) -> None:
+        self.loads += 1
+        await asyncio.sleep(0.3)
+        self.loaded = True
+
+    async def complete(self, request: Request, *, timeout_s: float) -> Completion:
+        assert self.loaded
+        return await super().complete(request, timeout_s=timeout_s)
+
+
+async def test_decisions_that_start_together_all_wait_for_the_library_and_not_in_their_deadline(
+    tmp_path: Path,
+) -> None:
+    client = SlowToLoad(lambda request: "approve")
+    policy = policy_file(tmp_path, VOTE + "deadline_s = 0.2\n")
+    async with Engine(policy, clients={"scripted": client}, ledger=False) as engine:
+        first = asyncio.create_task(engine.decide(REFUND))
+        others = [asyncio.create_task(engine.decide(REFUND)) for _ in range(9)]
+        await asyncio.sleep(0.05)
+        first.cancel()  # whoever loads may give up: the next takes over
+        decisions = await asyncio.gather(*others)
+    assert client.loads == 2
+    assert {d.outcome for d in decisions} == {"approve"}
+    assert not any(d.failures for d in decisions)
