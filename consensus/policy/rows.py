@@ -23,6 +23,7 @@ from consensus.policy._types import (
     Share,
     Strict,
 )
+from consensus.policy.certificate import Certificate, Profile
 from consensus.tasks import Kind
 
 __all__ = [
@@ -338,6 +339,12 @@ class TaskRow(DefaultsRow):
         default=None, description="Quality below which no route may serve this type."
     )
     shadow: Shadow | None = Field(default=None, description="Share that a stronger route sees too.")
+    certificate: Certificate | None = Field(
+        default=None, description="What the row has earned; written by consensus policy accept."
+    )
+    profile: Profile | None = Field(
+        default=None, description="What its run measured; production is watched against it."
+    )
 
     @field_validator("options")
     @classmethod
