@@ -11,13 +11,14 @@
     │   ├── SuiteError          a suite, case or oracle
     │   ├── DataError           recorded answers, logs, receipts handed to us
     │   └── MissingExtraError   an optional part is not installed
+    ├── LedgerError             a record could not be kept
     └── RunError                failed while running
         ├── ProviderError       a provider's answer or its absence, with its class
         ├── UnreadableError     an answer arrived and is no ballot, with its class
         ├── GuardError          the window guard refused a call
         ├── BudgetError         the next call could pass the cap
         ├── DeadlineError       no time left for the next call
-        └── LedgerError         a record could not be kept
+        └── PullError           a model's file could not be fetched
 
 Messages never hold keys and, by default, no judged text.
 """
@@ -44,6 +45,7 @@ __all__ = [
     "PriceError",
     "PromptError",
     "ProviderError",
+    "PullError",
     "RunError",
     "SuiteError",
     "TaskError",
@@ -207,6 +209,13 @@ class DeadlineError(RunError):
 
     def __init__(self, message: str) -> None:
         super().__init__(message, failure="deadline")
+
+
+class PullError(RunError):
+    """A model's file could not be fetched; the message says from where and why."""
+
+    def __init__(self, message: str, *, failure: FailureClass = "connection") -> None:
+        super().__init__(message, failure=failure)
 
 
 class LedgerError(ConsensusError):

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from consensus.ballots import Ballot, Failure
+from consensus.ballots import PICO, Ballot, Failure
 from consensus.benchmark.cases import Case
 from consensus.benchmark.judging import Judged, option_name, plain
 from consensus.benchmark.plan import Job
@@ -214,8 +214,8 @@ def figures(answers: Iterable[Answered], models: Sequence[str]) -> dict[str, dic
             "passed": sum(a.passed for a in group),
             "failures": dict(sorted(failures.items())),
             "cost_pico": pico,
-            "cost_usd": pico / 1e12,
-            "grading_usd": graded / 1e12,
+            "cost_usd": pico / PICO,
+            "grading_usd": graded / PICO,
             "prompt_tokens": sum(a.seat.usage.total_input for a in group),
             "completion_tokens": sum(a.seat.usage.output for a in group),
             "served": sorted({a.seat.served_model for a in group if a.seat.served_model}),

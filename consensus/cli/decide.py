@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from consensus.ballots import PICO
 from consensus.cli._console import note, print_json, stderr
 from consensus.errors import DeclarationError, TaskError
 
@@ -222,7 +223,7 @@ async def _file(
                     said = (
                         f"{run.actions['escalate']} escalated, {run.actions['abstain']} abstained"
                     )
-                    bar.update(shown, advance=1, usd=run.spent_pico / 1e12, said=said)
+                    bar.update(shown, advance=1, usd=run.spent_pico / PICO, said=said)
                     if row["error"] is not None:
                         bar.console.print(f"bad line: {row['error']}", style="red", markup=False)
     except (KeyboardInterrupt, asyncio.CancelledError):
@@ -235,7 +236,7 @@ async def _file(
         "abstain": run.actions["abstain"],
         "errors": run.bad_lines,
         "reused": run.reused,
-        "cost": {"usd": run.spent_pico / 1e12},
+        "cost": {"usd": run.spent_pico / PICO},
         "frontier": {"compared": compared, "agreed": agreed} if frontier else None,
         "output": str(output),
     }

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from consensus.ballots import PICO
+
 if TYPE_CHECKING:
     from consensus.decisions import Decision
     from consensus.ledger.receipts import Receipt
@@ -140,7 +142,7 @@ def list_(
             one.action,
             "" if one.outcome is None else str(one.outcome),
             "" if one.probability is None else f"{one.probability:.3f}",
-            f"{one.cost_pico / 1e12:.6f}",
+            f"{one.cost_pico / PICO:.6f}",
             f"{one.latency_s:.2f}",
         )
     _console().print(table)
@@ -170,7 +172,7 @@ def stats(
         if one.escalations:
             said += f"; {one.escalations} asked a stronger route"
         row = [one.task_type, said, f"{one.decisions:,}", *[""] * 6]
-        add_row(table, *row, f"{one.cost_pico / 1e12:.6f}", "", style="bold")
+        add_row(table, *row, f"{one.cost_pico / PICO:.6f}", "", style="bold")
         for model in one.models:
             used = model.usage
             add_row(
@@ -184,7 +186,7 @@ def stats(
                 f"{used.cache_read:,}",
                 f"{used.cache_write + used.cache_write_1h:,}",
                 f"{used.output:,}",
-                f"{model.cost_pico / 1e12:.6f}",
+                f"{model.cost_pico / PICO:.6f}",
                 f"{model.latency_s:.2f}",
             )
     _console().print(table)

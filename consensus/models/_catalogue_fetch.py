@@ -27,12 +27,11 @@ from http.client import HTTPException, HTTPResponse
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
-from consensus.errors import FailureClass, RunError
+from consensus.errors import PullError
 from consensus.models._catalogue_manifest import Piece
 
 __all__ = [
     "Download",
-    "PullError",
     "download_package",
     "fetch_url",
     "hash_range",
@@ -45,13 +44,6 @@ _STALL_S = 30.0
 
 Report = Callable[[int], None]
 """Told how many bytes have come so far."""
-
-
-class PullError(RunError):
-    """A model's file could not be fetched; the message says from where and why."""
-
-    def __init__(self, message: str, *, failure: FailureClass = "connection") -> None:
-        super().__init__(message, failure=failure)
 
 
 class Download(Protocol):

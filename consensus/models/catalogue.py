@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
+from consensus.errors import PullError
 from consensus.models._catalogue_fetch import (
     Download,
-    PullError,
     download_package,
     fetch_url,
     hash_range,

@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
 
-from consensus.ballots import Usage
+from consensus.ballots import PICO, Usage
 from consensus.errors import BudgetError, DeadlineError, FailureClass
 
 __all__ = [
@@ -213,8 +213,8 @@ class Budget:
         if self.cap is not None and self.spent + self.reserved + pico > self.cap:
             left = self.cap - self.spent - self.reserved
             raise BudgetError(
-                f"the next call could cost ${pico / 1e12:.6f}; ${max(left, 0) / 1e12:.6f} is left "
-                f"of ${self.cap / 1e12:.6f}"
+                f"the next call could cost ${pico / PICO:.6f}; ${max(left, 0) / PICO:.6f} is left "
+                f"of ${self.cap / PICO:.6f}"
             )
         self.reserved += pico
 

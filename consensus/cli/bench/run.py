@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from consensus.ballots import PICO
 from consensus.cli._console import note, print_json, stderr, stdout
 from consensus.errors import DataError
 
@@ -276,7 +277,7 @@ class _Display:
             row,
             advance=1,
             failed=self._failed[model],
-            usd=self._pico[model] / 1e12,
+            usd=self._pico[model] / PICO,
             rate=task.speed or 0.0,
         )
 
@@ -329,7 +330,7 @@ def _as_json(outcome: RunOutcome) -> dict[str, Any]:
         "over_budget": outcome.over_budget,
         "halted": {model: error.failure for model, error in outcome.halted.items()},
         "calls": outcome.sent,
-        "spent_usd": outcome.spent_pico / 1e12,
+        "spent_usd": outcome.spent_pico / PICO,
         "models": outcome.models,
     }
 
@@ -362,7 +363,7 @@ def _show(outcome: RunOutcome) -> None:
 
 
 def _say_what_is_left(outcome: RunOutcome, max_usd: float | None) -> int:
-    spent = f"{outcome.sent:,} calls now; ${outcome.spent_pico / 1e12:.6f} in all"
+    spent = f"{outcome.sent:,} calls now; ${outcome.spent_pico / PICO:.6f} in all"
     if outcome.complete:
         note(f"complete: {outcome.answers:,} answers; {spent}")
         return 0
