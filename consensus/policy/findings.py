@@ -138,9 +138,17 @@ _MESSAGES = {
 
 
 def from_validation(
-    error: ValidationError, data: Mapping[str, Any], places: Mapping[KeyPath, Place], source: str
+    error: ValidationError,
+    data: Mapping[str, Any],
+    places: Mapping[KeyPath, Place],
+    source: str,
+    *,
+    root: type[BaseModel] = PolicyTable,
 ) -> list[Finding]:
-    """One finding for each thing that pydantic refused; values are never repeated."""
+    """One finding for each thing that pydantic refused; values are never repeated.
+
+    ``root`` is the model of the whole text, in which misspelt keys are looked up.
+    """
     findings = []
     for item in error.errors(include_url=False, include_context=True):
         path = tuple(part for part in item["loc"] if part != "[key]")
@@ -155,7 +163,7 @@ def from_validation(
             elif path[0] == "strategies" and name == "strategy":
                 fix = 'a named strategy says orchestrator = "…"'
             else:
-                fix = suggest(name, _keys_at(path[:-1]))
+                fix = suggest(name, _keys_at(path[:-1], root))
         elif kind == "missing":
             message = "is missing"
             fix = f"add {path[-1]} = …"
@@ -200,9 +208,9 @@ def _value_at(data: object, path: KeyPath) -> object:
     return data
 
 
-def _keys_at(path: KeyPath) -> list[str]:
+def _keys_at(path: KeyPath, root: type[BaseModel]) -> list[str]:
     """The keys that the table at ``path`` may hold."""
-    found: Any = PolicyTable
+    found: Any = root
     for part in path:
         found = _inside(found, part)
     model = _model_of(found)
