@@ -1,0 +1,23 @@
+"""``consensus policy``: is the table right, and which way does a task type go.
+
+One command a file; this wires them.
+"""
+
+from __future__ import annotations
+
+import typer
+
+from consensus.cli.policy import check, schema, show
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    name="policy",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    help="The table of task types: check it, show a route, print its JSON Schema.",
+)
+
+app.command("check")(check.check)
+app.command("show")(show.show)
+app.command("schema")(schema.schema)
