@@ -26,8 +26,10 @@ class _Declared(BaseModel):
 class ExactDeclared(_Declared):
     """``kind = "exact"``."""
 
-    kind: Literal["exact"]
-    normalisation: tuple[Normalisation, ...] = ()
+    kind: Literal["exact"] = Field(description="Decided by equality with the reference.")
+    normalisation: tuple[Normalisation, ...] = Field(
+        default=(), description="What is made equal before texts are compared."
+    )
 
     def build(self, folder: Path) -> Oracle:
         """The oracle."""
@@ -37,8 +39,8 @@ class ExactDeclared(_Declared):
 class LabelDeclared(_Declared):
     """``kind = "label"``."""
 
-    kind: Literal["label"]
-    labels: tuple[str, ...]
+    kind: Literal["label"] = Field(description="Decided by the right label of a closed set.")
+    labels: tuple[str, ...] = Field(description="The closed set.")
 
     def build(self, folder: Path) -> Oracle:
         """The oracle."""
@@ -48,9 +50,9 @@ class LabelDeclared(_Declared):
 class NumericDeclared(_Declared):
     """``kind = "numeric"``."""
 
-    kind: Literal["numeric"]
-    absolute: float = 0.0
-    relative: float = 0.0
+    kind: Literal["numeric"] = Field(description="Decided by a number within a tolerance.")
+    absolute: float = Field(default=0.0, description="Distance that still counts as right.")
+    relative: float = Field(default=0.0, description="The same, as a share of the reference.")
 
     def build(self, folder: Path) -> Oracle:
         """The oracle."""
@@ -60,9 +62,11 @@ class NumericDeclared(_Declared):
 class SchemaDeclared(_Declared):
     """``kind = "json_schema"``: inline, or a file beside the declaration."""
 
-    kind: Literal["json_schema"]
-    json_schema: dict[str, Any] | None = Field(default=None, alias="schema")
-    file: str | None = None
+    kind: Literal["json_schema"] = Field(description="Decided by a JSON Schema.")
+    json_schema: dict[str, Any] | None = Field(
+        default=None, alias="schema", description="The schema itself (2020-12)."
+    )
+    file: str | None = Field(default=None, description="Its file instead, in this folder.")
 
     def build(self, folder: Path) -> Oracle:
         """The oracle."""
@@ -82,11 +86,20 @@ class SchemaDeclared(_Declared):
 class FieldsDeclared(_Declared):
     """``kind = "fields"``."""
 
-    kind: Literal["fields"]
-    fields: dict[str, float] = {}
-    normalisation: tuple[Normalisation, ...] = ("unicode", "space", "case")
-    tolerance: float = Field(default=0.0, ge=0)
-    floor: float = 1.0
+    kind: Literal["fields"] = Field(
+        description="Decided by how many of the reference's fields are right."
+    )
+    fields: dict[str, float] = Field(
+        default={}, description="Weight of each field; all of the reference's alike otherwise."
+    )
+    normalisation: tuple[Normalisation, ...] = Field(
+        default=("unicode", "space", "case"),
+        description="What is made equal before texts are compared.",
+    )
+    tolerance: float = Field(
+        default=0.0, ge=0, description="Distance at which a number still counts as right."
+    )
+    floor: float = Field(default=1.0, description="Share of the fields that must be right.")
 
     def build(self, folder: Path) -> Oracle:
         """The oracle."""
@@ -96,9 +109,11 @@ class FieldsDeclared(_Declared):
 class RankingDeclared(_Declared):
     """``kind = "ranking"``."""
 
-    kind: Literal["ranking"]
-    top_k: int | None = None
-    floor: float = 1.0
+    kind: Literal["ranking"] = Field(description="Decided by agreement with the reference's order.")
+    top_k: int | None = Field(
+        default=None, description="Compare the first k only; the whole order otherwise."
+    )
+    floor: float = Field(default=1.0, description="Score at which an order is acceptable.")
 
     def build(self, folder: Path) -> Oracle:
         """The oracle."""
@@ -108,10 +123,14 @@ class RankingDeclared(_Declared):
 class RubricDeclared(_Declared):
     """``kind = "rubric"``: graded by a model; ``file`` is a Markdown rubric."""
 
-    kind: Literal["rubric"]
-    grader: str
-    file: str | None = None
-    floor: float = 4.0
+    kind: Literal["rubric"] = Field(description="Decided by a grading model.")
+    grader: str = Field(description="The grading model; never one that is graded.")
+    file: str | None = Field(
+        default=None, description="Markdown file of the rubric, in this folder; the shipped one."
+    )
+    floor: float = Field(
+        default=4.0, description="Mean mark, from 1 to 5, at which an answer is acceptable."
+    )
 
     def build(self, folder: Path) -> Oracle:
         """The oracle."""
@@ -132,11 +151,13 @@ class RubricDeclared(_Declared):
 class PythonDeclared(_Declared):
     """``kind = "python"``: code that the user named, and the only code that runs."""
 
-    kind: Literal["python"]
-    file: str
-    function: str
-    graded: bool = False
-    floor: float = Field(default=1.0, gt=0, le=1)
+    kind: Literal["python"] = Field(description="Decided by a function of yours.")
+    file: str = Field(description="Python file, in this folder.")
+    function: str = Field(description="Its function: (answer, reference) or (…, task=).")
+    graded: bool = Field(default=False, description="Whether it returns any number from 0 to 1.")
+    floor: float = Field(
+        default=1.0, gt=0, le=1, description="Number at which an answer is acceptable."
+    )
 
     def build(self, folder: Path) -> Oracle:
         """The oracle."""

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from consensus.errors import PolicyError, PriceError
+from consensus.oracles import OracleDeclaration
 from consensus.policy._lines import KeyPath
 from consensus.policy.table import Place, PolicyTable
 
@@ -43,12 +44,27 @@ Code = Literal[
     "quorum",
     "agreement",
     "even-seats",
+    "gate",  # an oracle that cannot do what the row asks of it
     "no-gate",
+    "latency",
     "no-losses",
     "no-escalation",
     "kind",
     "no-defaults",
     "not-acted-on",
+    # of an audit
+    "empty",
+    "owner",
+    "oracle",
+    "wrong-answer",
+    "derived",
+    "volume",
+    "share",
+    "adversarial",
+    "latency",
+    "floor",
+    "suite",
+    "not-audited",
 ]
 
 
@@ -151,7 +167,7 @@ def from_validation(
     """
     findings = []
     for item in error.errors(include_url=False, include_context=True):
-        path = tuple(part for part in item["loc"] if part != "[key]")
+        path = _untagged(tuple(part for part in item["loc"] if part != "[key]"))
         kind, message, fix = item["type"], item["msg"].removeprefix("Value error, "), None
         message = _MESSAGES.get(kind, message.removeprefix("Input ").strip())
         if kind == "extra_forbidden":
@@ -163,7 +179,7 @@ def from_validation(
             elif path[0] == "strategies" and name == "strategy":
                 fix = 'a named strategy says orchestrator = "…"'
             else:
-                fix = suggest(name, _keys_at(path[:-1], root))
+                fix = suggest(name, _keys_at(_tagged(path[:-1], data), root))
         elif kind == "missing":
             message = "is missing"
             fix = f"add {path[-1]} = …"
@@ -174,6 +190,12 @@ def from_validation(
             if isinstance(given, str) and options and path[0] != "providers":
                 close = get_close_matches(given, options, n=1)
                 fix = f'did you mean "{close[0]}"?' if close else None
+        elif kind == "union_tag_not_found":
+            message, fix = "has no kind", f"add kind = …, one of {', '.join(_oracle_kinds())}"
+        elif kind == "union_tag_invalid":
+            given = _value_at(data, (*path, "kind"))
+            message = "is of no kind that is known"
+            fix = suggest(str(given), _oracle_kinds())
         elif kind == "string_pattern_mismatch":
             message = (
                 "must be a name: letters, digits, _ . -"
@@ -193,6 +215,25 @@ def from_validation(
             )
         )
     return findings
+
+
+def _untagged(path: KeyPath) -> KeyPath:
+    """The path as the file has it: pydantic puts an oracle's kind between its name and its keys."""
+    return (*path[:2], *path[3:]) if path[:1] == ("oracles",) and len(path) > 3 else path
+
+
+def _tagged(path: KeyPath, data: Mapping[str, Any]) -> KeyPath:
+    if path[:1] == ("oracles",) and len(path) == 2:
+        return (*path, str(_value_at(data, (*path, "kind"))))
+    return path
+
+
+def _oracle_kinds() -> list[str]:
+    return sorted(_kind_of(model) for model in _options_of(OracleDeclaration))
+
+
+def _kind_of(model: type[BaseModel]) -> str:
+    return str(get_args(model.model_fields["kind"].annotation)[0])
 
 
 def _literal_options(expected: str) -> list[str]:
@@ -220,12 +261,14 @@ def _keys_at(path: KeyPath, root: type[BaseModel]) -> list[str]:
 
 
 def _inside(annotation: Any, part: str | int) -> Any:
-    model = _model_of(annotation)
+    model = None if annotation == OracleDeclaration else _model_of(annotation)
     if model is not None:
         for name, field in model.model_fields.items():
             if part in (name, field.alias):
                 return field.annotation
         return None
+    if annotation == OracleDeclaration:
+        return next((m for m in _options_of(annotation) if _kind_of(m) == part), None)
     for option in _options_of(annotation):
         arguments = get_args(option)
         if get_origin(option) is dict:

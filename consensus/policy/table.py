@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, PrivateAttr
 
+from consensus.oracles import Oracle, OracleDeclaration
 from consensus.policy._lines import KeyPath
 from consensus.policy._types import ModelName, Name, Names, Strict
 from consensus.policy.rows import DefaultsRow, StrategyTable, TaskRow
@@ -51,6 +52,9 @@ class PolicyTable(Strict):
     defaults: DefaultsRow = Field(
         default=DefaultsRow(), description="The row of a task type that has none."
     )
+    oracles: dict[Name, OracleDeclaration] = Field(
+        default={}, description="Named definitions of an acceptable answer, for rows and gates."
+    )
     tasks: dict[Name, TaskRow] = Field(default={}, description="One row a task type.")
     ledger: LedgerSettings = Field(
         default=LedgerSettings(), description="Where decisions are kept."
@@ -59,6 +63,7 @@ class PolicyTable(Strict):
     _places: Mapping[KeyPath, Place] = PrivateAttr(default_factory=dict)
     _source: str = PrivateAttr(default="PolicyTable")
     _routes: dict[object, object] = PrivateAttr(default_factory=dict)
+    _oracles: dict[str, Oracle] = PrivateAttr(default_factory=dict)
 
     @cached_property
     def version_hash(self) -> str:
@@ -114,4 +119,5 @@ class PolicyTable(Strict):
         table._places = dict(places)
         table._source = source
         table._routes = {}
+        table._oracles = {}
         return table
