@@ -228,10 +228,11 @@ def _cold(
     accuracy = cold.stronger_accuracy if stronger else cold.accuracy
     if hop.spec.aggregator == "mean":
         return _mean_of_distributions(options, ballots, accuracy)
-    if hop.spec.aggregator == "weighted" and (stated := _comparable(ballots)) is not None:
+    if hop.spec.aggregator in ("weighted", "cisc") and (stated := _comparable(ballots)) is not None:
         place = {option: i for i, option in enumerate(options)}
         votes = [place[str(b.answer)] for b in ballots]
-        counts = (cisc(votes, stated, len(options)) * len(ballots))[None, :]
+        shares = cisc(votes, stated, len(options), hop.spec.confidence_temperature)
+        counts = (shares * len(ballots))[None, :]
     else:
         counts = np.array([[sum(1 for b in ballots if b.answer == o) for o in options]])
     return np.asarray(block_posterior(counts, accuracy, cold.correlation), dtype=np.float64)

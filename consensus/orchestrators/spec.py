@@ -28,16 +28,17 @@ __all__ = [
 ]
 
 OrchestratorName = Literal["single", "vote", "debate", "cascade", "best_of_n"]
-Aggregator = Literal["majority", "mean", "weighted", "blocks", "stacked", "scores"]
+Aggregator = Literal["majority", "mean", "cisc", "weighted", "blocks", "stacked", "scores"]
 AGGREGATORS: dict[Aggregator, str] = {
     "majority": "votes counted; posterior of one block of seats that err together",
     "mean": "the seats' probability distributions averaged (linear opinion pool)",
+    "cisc": "votes weighted by stated confidence within the question, softmax(c/T); no labels",
     "weighted": "votes weighted by measured accuracy and calibrated confidence",
     "blocks": "each model a block that errs together, with its measured confusions",
     "stacked": "a logit learned on votes, distributions and confidence by model",
-    "scores": "scores read in the light of each judge's location, scale and noise",
+    "scores": "whole scores: of each option, or of the subject in the light of its judges",
 }
-"""Every way to combine ballots. All but ``majority`` take a calibration."""
+"""Every way to combine ballots. All but ``majority`` and ``cisc`` take a calibration."""
 
 LEARNING: frozenset[Aggregator] = frozenset({"weighted", "blocks", "stacked", "scores"})
 """Aggregators that are a cold start until they are given a calibration."""
@@ -97,6 +98,8 @@ class StrategySpec(_Frozen):
     leader must *exceed* for a majority (0.5) or reach for anything above; see ``concluding``.
     ``calibration`` is whole, so that a receipt replays from itself alone. With ``conformal`` the
     leader acts only where its calibrated prediction set at ``alpha`` holds nothing else.
+    ``confidence_temperature`` is T of the aggregator ``cisc``: the lower, the more the surest seats
+    weigh; large values are a plain vote.
     """
 
     name: str
@@ -122,6 +125,7 @@ class StrategySpec(_Frozen):
     accept: Acceptance | None = None
     calibration: Calibration | None = None
     conformal: bool = False
+    confidence_temperature: float = Field(default=1.0, gt=0, allow_inf_nan=False)
 
 
 class Poll(_Frozen):

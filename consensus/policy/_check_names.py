@@ -59,6 +59,10 @@ def _check_layer(
         _unknown(found, (*path, "tier"), "tier", fields.tier, tiers)
     if isinstance(fields, DefaultsRow | When) and fields.strategy not in (None, *strategies):
         _unknown(found, (*path, "strategy"), "strategy", str(fields.strategy), strategies)
+    for position, part in enumerate((fields.mix or ()) if isinstance(fields, DefaultsRow) else ()):
+        if part.strategy not in strategies:
+            at = (*path, "mix", position, "strategy")
+            _unknown(found, at, "strategy", part.strategy, strategies)
     for position, name in enumerate(fields.escalate_to or ()):
         if name in BUILT_IN:
             found.add(

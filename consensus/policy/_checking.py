@@ -108,13 +108,16 @@ def follow_rows(table: PolicyTable, found: Findings) -> Iterator[tuple[Resolved,
         row = table.tasks.get(task_type) if task_type else None
         rules = (row.when if row else None) or table.defaults.when or ()
         for rule in (None, *range(len(rules))):
-            try:
-                resolved = resolve(table, task_type, rule)
-            except PolicyError:
-                continue  # the unknown strategy is found by name
-            followed = _follow(table, found, resolved)
-            if followed:
-                yield resolved, followed
+            arm, arms = 0, 1
+            while arm < arms:
+                try:
+                    resolved = resolve(table, task_type, rule, arm=arm)
+                except PolicyError:
+                    break  # the unknown strategy is found by name
+                arm, arms = arm + 1, len(resolved.mix)
+                followed = _follow(table, found, resolved)
+                if followed:
+                    yield resolved, followed
 
 
 def _follow(table: PolicyTable, found: Findings, resolved: Resolved) -> tuple[Hop, ...] | None:

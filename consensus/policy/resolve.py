@@ -29,6 +29,7 @@ from consensus.policy.rows import (
     CONDITIONS,
     Cascade,
     DefaultsRow,
+    Mixed,
     PanelFields,
     TaskRow,
     When,
@@ -77,6 +78,7 @@ _SHAPE = (
     "veto",
     "aggregator",
     "calibration",
+    "confidence_temperature",
     "fallback",
 )
 """What belongs to one panel: an escalation brings its own. So a frontier call is asked plainly, and
@@ -87,7 +89,8 @@ never answered by the fallback of a smaller tier."""
 class Resolved:
     """A row with everything it inherits.
 
-    ``origin`` says for each given key which table it comes from, as a key path.
+    ``origin`` says for each given key which table it comes from, as a key path. ``mix`` is the
+    mixture that the strategy was taken from, and ``arm`` its place in it.
     """
 
     path: KeyPath
@@ -95,6 +98,8 @@ class Resolved:
     strategy: str
     orchestrator: OrchestratorName
     origin: Mapping[str, KeyPath]
+    mix: tuple[Mixed, ...] = ()
+    arm: int = 0
 
     def key(self, name: str) -> KeyPath:
         """The full path of a key, in the table that gave it."""
@@ -135,10 +140,12 @@ def resolve(
     when: int | None = None,
     *,
     kind: Kind | None = None,
+    arm: int = 0,
 ) -> Resolved:
     """Merge the layers of a row, with its ``when`` rule number ``when`` on top.
 
-    ``kind`` is that of the task, for a row that does not say it.
+    ``kind`` is that of the task, for a row that does not say it. ``arm`` is the place in the row's
+    mixture, where it has one.
 
     Raises:
         PolicyError: if the row names a strategy that is nowhere.
@@ -152,10 +159,14 @@ def resolve(
         rules, rules_path = _rules(layers)
         layers.append(((*rules_path, when), rules[when]))
 
-    strategy, named_at = "single", path
+    strategy, named_at, mix = "single", (*path, "strategy"), tuple[Mixed, ...]()
     for layer_path, layer in layers:
         if isinstance(layer, DefaultsRow | When) and layer.strategy is not None:
-            strategy, named_at = layer.strategy, layer_path
+            strategy, named_at, mix = layer.strategy, (*layer_path, "strategy"), ()
+        elif isinstance(layer, DefaultsRow) and layer.mix is not None:
+            mix, named_at = layer.mix, (*layer_path, "mix", arm, "strategy")
+    if mix:
+        strategy = mix[arm].strategy
     if strategy in table.strategies:
         named = table.strategies[strategy]
         orchestrator = named.orchestrator
@@ -165,7 +176,7 @@ def resolve(
     else:
         raise PolicyError(
             f'strategy "{strategy}" is nowhere',
-            where=table.cite(*named_at, "strategy"),
+            where=table.cite(*named_at),
             fix=f"known: {', '.join([*BUILT_IN, *sorted(table.strategies)])}",
         )
     values, origin = _merge(layers)
@@ -178,6 +189,8 @@ def resolve(
         strategy=strategy,
         orchestrator=orchestrator,
         origin=origin,
+        mix=mix,
+        arm=arm if mix else 0,
     )
 
 
@@ -462,7 +475,7 @@ def _spec(
 def _never_settled(row: TaskRow, aggregator: Aggregator) -> bool:
     """Whether waves could only delay: that the rest changes nothing is certain of counts alone."""
     exact = row.stop is None or row.stop.rule == "margin"
-    return exact and (aggregator in LEARNING or row.calibration is not None)
+    return exact and (aggregator in LEARNING | {"cisc"} or row.calibration is not None)
 
 
 def _ballot(row: TaskRow, models: tuple[str, ...]) -> Literal["structured", "token"]:

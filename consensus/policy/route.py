@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from consensus.ballots import PICO
 from consensus.errors import TaskError
+from consensus.policy.mix import coin_of, toss
 from consensus.policy.resolve import Hop, Resolved, hops_of, resolve, row_path
-from consensus.policy.rows import TaskRow, When
+from consensus.policy.rows import Mixed, TaskRow, When
 from consensus.policy.table import PolicyTable
 from consensus.tasks import Generate, Kind, Task
 
@@ -36,12 +37,14 @@ class Route:
             bind the whole decision.
         hops: the first choice, then every escalation.
         reasons: in words, each with its file and line.
+        others: hops of the other strategies of a mixture, which other tasks of the row get.
     """
 
     task_type: str
     row: TaskRow
     hops: tuple[Hop, ...]
     reasons: tuple[str, ...]
+    others: tuple[Hop, ...] = ()
 
     @property
     def budget_pico(self) -> int | None:
@@ -56,9 +59,9 @@ class Route:
 
     @property
     def models(self) -> tuple[str, ...]:
-        """Every model that this route can reach, fallbacks included, each once."""
+        """Every model that this row can reach, fallbacks included, each once."""
         found: dict[str, None] = {}
-        for hop in self.hops:
+        for hop in (*self.hops, *self.others):
             found |= dict.fromkeys((*hop.models, *hop.spec.fallbacks))
         return tuple(found)
 
@@ -85,7 +88,10 @@ def route(table: PolicyTable, task: Task) -> Route:
 
 
 def route_type(table: PolicyTable, task_type: str) -> Route:
-    """The route of a task type before any ``when`` rule looks at a task."""
+    """The route of a task type before any ``when`` rule looks at a task.
+
+    Of a row that mixes strategies it is the first one's; ``others`` holds the rest.
+    """
     return _route(table, task_type, None)
 
 
@@ -104,22 +110,51 @@ def _route(table: PolicyTable, task_type: str, task: Task | None) -> Route:
         typical = resolve(table, task_type).row
         matched = next((i for i, rule in enumerate(rules) if _matches(rule, task, typical)), None)
     kind = task.kind if task is not None else row.kind if row is not None else None
-    compiled = _compiled(table, path, matched, kind)
-    if task_type == compiled.task_type:
+    compiled = _compiled(table, path, matched, kind, 0)
+    mix = resolve(table, task_type, matched, kind=kind).mix if _may_mix(table, row) else ()
+    said: tuple[str, ...] = ()
+    if mix:
+        arm = toss(mix, coin_of(task)) if task is not None else 0
+        compiled = _compiled(table, path, matched, kind, arm)
+        others = (
+            hop
+            for other in range(len(mix))
+            if other != arm
+            for hop in _compiled(table, path, matched, kind, other).hops
+        )
+        compiled = replace(compiled, others=tuple(others))
+        said = (_mix_reason(mix, arm, tossed=task is not None),)
+    if task_type == compiled.task_type and not mix:
         return compiled
-    return Route(task_type, compiled.row, compiled.hops, _reasons(table, task_type, path, matched))
+    reasons = (*_reasons(table, task_type, path, matched), *said)
+    return Route(task_type, compiled.row, compiled.hops, reasons, compiled.others)
+
+
+def _may_mix(table: PolicyTable, row: TaskRow | None) -> bool:
+    return table.defaults.mix is not None or (row is not None and row.mix is not None)
+
+
+def _mix_reason(mix: tuple[Mixed, ...], arm: int, *, tossed: bool) -> str:
+    shares = ", ".join(f"{part.strategy} {part.share:.1%}" for part in mix)
+    if not tossed:
+        return f"a mix of {shares}; by a hash of the task, here: {mix[arm].strategy}"
+    return f"mix {shares}: the hash of the task fell on {mix[arm].strategy}"
 
 
 def _compiled(
-    table: PolicyTable, path: tuple[str | int, ...], matched: int | None, kind: Kind | None
+    table: PolicyTable,
+    path: tuple[str | int, ...],
+    matched: int | None,
+    kind: Kind | None,
+    arm: int,
 ) -> Route:
-    """Routes are the same for every task of a row and rule: worked out once a table."""
-    key = (path, matched, kind)
+    """Routes are the same for every task of a row, rule and arm: worked out once a table."""
+    key = (path, matched, kind, arm)
     found = table._routes.get(key)
     if isinstance(found, Route):
         return found
     task_type = str(path[1]) if len(path) == 2 else ""
-    resolved: Resolved = resolve(table, task_type, matched, kind=kind)
+    resolved: Resolved = resolve(table, task_type, matched, kind=kind, arm=arm)
     made = Route(
         task_type=task_type,
         row=resolved.row,

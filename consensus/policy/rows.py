@@ -35,6 +35,7 @@ __all__ = [
     "Debate",
     "DefaultsRow",
     "LossTable",
+    "Mixed",
     "PanelFields",
     "Shadow",
     "Stop",
@@ -135,6 +136,13 @@ class Shadow(Strict):
     route: ModelName = Field(description="Tier, strategy or model that answers beside it.")
 
 
+class Mixed(Strict):
+    """One strategy of a mixture, and the share of the tasks that it gets."""
+
+    share: Annotated[float, Field(gt=0, lt=1)] = Field(description="Share of the tasks.")
+    strategy: Name = Field(description="As strategy.")
+
+
 class PanelFields(Strict):
     """What a strategy needs; rows, named strategies and ``[defaults]`` all may say it."""
 
@@ -168,6 +176,10 @@ class PanelFields(Strict):
     conformal: bool | None = Field(
         default=None,
         description="true: act only where the calibrated prediction set at alpha holds one option.",
+    )
+    confidence_temperature: Amount | None = Field(
+        default=None,
+        description="T of the aggregator cisc: the lower, the more the surest seats weigh; 1.",
     )
     min_agreement: Share | None = Field(
         default=None,
@@ -297,6 +309,11 @@ class DefaultsRow(PanelFields):
         default=None,
         description=f"{', '.join(BUILT_IN)}, or the name of a [strategies.NAME] table; single.",
     )
+    mix: Annotated[tuple[Mixed, ...], Field(strict=False, min_length=2)] | None = Field(
+        default=None,
+        description="Instead of strategy: several, each with its share of the tasks; which one a "
+        "task gets is a hash of its id (of its content without one).",
+    )
     consequence: Consequence | None = Field(
         default=None, description="How bad a wrong answer is, apart from how hard the task is."
     )
@@ -309,6 +326,20 @@ class DefaultsRow(PanelFields):
     when: Annotated[tuple[When, ...], Field(strict=False)] | None = Field(
         default=None, description="Rules on a task's length and structure; the first match wins."
     )
+
+    @model_validator(mode="after")
+    def _one_mixture(self) -> DefaultsRow:
+        if self.mix is None:
+            return self
+        if self.strategy is not None:
+            raise ValueError('gives both "strategy" and "mix": keep one')
+        names = [part.strategy for part in self.mix]
+        if len(set(names)) < len(names):
+            raise ValueError("mix names a strategy twice")
+        total = math.fsum(part.share for part in self.mix)
+        if abs(total - 1.0) > 1e-6:
+            raise ValueError(f"the shares of mix sum to {total:g}, not to 1")
+        return self
 
 
 class TaskRow(DefaultsRow):

@@ -463,4 +463,4 @@ def test_every_family_stands_in_the_table_of_aggregators() -> None:
 
     assert set(AGGREGATORS) == set(get_args(Aggregator))
     assert set(AGGREGATORS) >= LEARNING | set(FAMILIES)
-    assert len(list(itertools.chain(AGGREGATORS))) == 6
+    assert len(list(itertools.chain(AGGREGATORS))) == 7
