@@ -1,4 +1,4 @@
-"""Statistics: intervals, paired tests, agreement, dependence, selective risk, routing figures.
+"""Statistics: intervals, bounds, paired tests, agreement, dependence, selective risk, routing.
 
 Pure functions, arrays in, arrays or small named tuples out. scipy is imported where it is used.
 """
@@ -8,6 +8,20 @@ from consensus.statistics.agreement import (
     confusion,
     krippendorff_alpha,
     overlap_confusion,
+)
+from consensus.statistics.bounds import (
+    BoundMethod,
+    RateBound,
+    betting_lcb,
+    cases_to_certify,
+    certification_chance,
+    fixed_sequence,
+    floor_p_value,
+    hoeffding_bentkus_lcb,
+    hoeffding_bentkus_p,
+    learn_then_test,
+    passes_needed,
+    rate_bound,
 )
 from consensus.statistics.dependence import (
     EffectiveVotes,
@@ -58,11 +72,13 @@ from consensus.statistics.selective import (
 
 __all__ = [
     "BootstrapResult",
+    "BoundMethod",
     "EffectiveVotes",
     "Hull",
     "Interval",
     "McNemar",
     "Parity",
+    "RateBound",
     "RiskCoverage",
     "Shuffled",
     "aiq",
@@ -70,9 +86,12 @@ __all__ = [
     "aurc",
     "beta_lcb",
     "beta_ucb",
+    "betting_lcb",
     "bootstrap_ratio",
     "cases_for_floor",
     "cases_for_parity",
+    "cases_to_certify",
+    "certification_chance",
     "clopper_pearson",
     "cohen_kappa",
     "confusion",
@@ -83,8 +102,13 @@ __all__ = [
     "effective_votes",
     "error_correlation",
     "excess_aurc",
+    "fixed_sequence",
+    "floor_p_value",
+    "hoeffding_bentkus_lcb",
+    "hoeffding_bentkus_p",
     "hull_quality",
     "krippendorff_alpha",
+    "learn_then_test",
     "mcnemar",
     "mean_interval",
     "mix_at_cost",
@@ -93,6 +117,8 @@ __all__ = [
     "panel_dependence",
     "pareto",
     "parity",
+    "passes_needed",
+    "rate_bound",
     "risk_coverage",
     "wilson",
     "within_correlation",
