@@ -18,13 +18,13 @@ from consensus.tasks import Task
 
 __all__ = ["COIN", "coin", "coin_of", "toss"]
 
-COIN = "mix"
+COIN = "mix-0"
 """Stands before the id in the hash. It must differ from the seeds that split cases into halves, or
 a half would see one strategy more often than the other half."""
 
 
 def coin(key: str) -> float:
-    """A number in [0, 1) from sha256(``mix:KEY``): its first 8 bytes, big-endian, over 2⁶⁴."""
+    """A number in [0, 1) from sha256(``mix-0:KEY``): its first 8 bytes, big-endian, over 2⁶⁴."""
     digest = hashlib.sha256(f"{COIN}:{key}".encode()).digest()
     return int.from_bytes(digest[:8], "big") / 2.0**64
 

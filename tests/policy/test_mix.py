@@ -59,7 +59,7 @@ def test_the_reasons_say_the_mix_and_where_the_hash_fell(tmp_path: Path) -> None
 
 
 def test_the_coin_is_the_published_hash() -> None:
-    digest = hashlib.sha256(b"mix:case-7").digest()
+    digest = hashlib.sha256(b"mix-0:case-7").digest()
     assert coin("case-7") == int.from_bytes(digest[:8], "big") / 2**64
 
 
