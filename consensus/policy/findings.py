@@ -61,7 +61,6 @@ Code = Literal[
     "volume",
     "share",
     "adversarial",
-    "latency",
     "floor",
     "suite",
     "not-audited",

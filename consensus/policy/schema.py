@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from pydantic import BaseModel
+
 from consensus.policy.table import PolicyTable
 
-__all__ = ["SCHEMA_FILE", "policy_schema", "schema_text"]
+__all__ = ["SCHEMA_FILE", "policy_schema", "schema_text", "toml_schema"]
 
 SCHEMA_FILE = "policy.schema.json"
 """Stands beside the shipped TOML, whose first line points at it."""
@@ -15,13 +17,13 @@ SCHEMA_FILE = "policy.schema.json"
 
 def policy_schema() -> dict[str, Any]:
     """The schema of a whole table (draft 2020-12). Each file of a folder holds a part of one."""
-    schema = PolicyTable.model_json_schema(by_alias=True)
-    tidy: dict[str, Any] = _without_null(schema)
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        **tidy,
-        "title": "Consensus policy",
-    }
+    return toml_schema(PolicyTable, "Consensus policy")
+
+
+def toml_schema(model: type[BaseModel], title: str) -> dict[str, Any]:
+    """The schema (draft 2020-12) of the TOML that a model reads."""
+    tidy: dict[str, Any] = _without_null(model.model_json_schema(by_alias=True))
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **tidy, "title": title}
 
 
 def schema_text() -> str:
