@@ -90,6 +90,28 @@ class Finding:
             return None
         return f"{self.file}:{self.line}" if self.line is not None else self.file
 
+    @classmethod
+    def of(cls, error: PolicyError) -> Finding:
+        """The fault of a text that could not be read at all."""
+        file, _, line = (error.where or "").rpartition(":")
+        known = line.isdigit()
+        return cls(
+            level="error",
+            code="shape",
+            key="",
+            message=error.message,
+            fix=error.fix,
+            file=file if known else error.where,
+            line=int(line) if known else None,
+        )
+
+    def __str__(self) -> str:
+        """One line for people: place, level, key, message, fix."""
+        where = f"{self.where}: " if self.where else ""
+        key = f"{self.key}: " if self.key else ""
+        fix = f" ({self.fix})" if self.fix else ""
+        return f"{where}{self.level}: {key}{self.message}{fix}"
+
     def as_error(self, *, more: int = 0) -> PolicyError:
         """The finding as the error that refuses the table; ``more`` faults are only counted."""
         message = f"{self.key}: {self.message}" if self.key else self.message
