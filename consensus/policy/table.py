@@ -14,6 +14,7 @@ from pydantic import Field, PrivateAttr
 from consensus.oracles import Oracle, OracleDeclaration
 from consensus.policy._lines import KeyPath
 from consensus.policy._types import ModelName, Name, Names, Strict
+from consensus.policy.consequences import CertificateSettings
 from consensus.policy.rows import DefaultsRow, StrategyTable, TaskRow
 from consensus.policy.settings import LedgerSettings, Price, ProviderSettings
 
@@ -56,6 +57,10 @@ class PolicyTable(Strict):
         default={}, description="Named definitions of an acceptable answer, for rows and gates."
     )
     tasks: dict[Name, TaskRow] = Field(default={}, description="One row a task type.")
+    certificates: CertificateSettings = Field(
+        default=CertificateSettings(),
+        description="What each consequence asks of a route, and how long evidence lasts.",
+    )
     ledger: LedgerSettings = Field(
         default=LedgerSettings(), description="Where decisions are kept."
     )
