@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from consensus.benchmark.spreadsheet import cell, read_csv
 from consensus.errors import DataError
 from consensus.statistics import wilson
 
@@ -56,11 +57,6 @@ COLUMNS_READ = (
 
 YES = frozenset({"acceptable", "yes", "y", "1", "pass", "true"})
 NO = frozenset({"not acceptable", "no", "n", "0", "fail", "false"})
-
-MAX_CELL = 30_000
-"""Spreadsheets cut cells off at 32,767 characters."""
-
-MAX_SHEET_BYTES = 200_000_000
 
 _LEVELS = (
     ("task_type", "complexity", "passed", "model"),
@@ -181,7 +177,7 @@ def read_sheet(run: str | Path, sheet: str | Path) -> Review:
     """
     items = {item.name: item for item in _items(Path(run))}
     path = Path(sheet)
-    rows = _read(path)
+    rows = read_csv(path, COLUMNS_READ)
     judged: list[_Judged] = []
     strata: dict[str, _Stratum] = {}
     rows_of: Counter[str] = Counter()
@@ -366,11 +362,11 @@ def _row(item: _Item, *, references: bool) -> list[str]:
     options = " | ".join(map(str, case.get("options", ()))) if closed else ""
     reference = _text(case["reference"]) if references and "reference" in case else ""
     return [
-        _cell(item.name),
+        cell(item.name),
         "",
         "",
         *(
-            _cell(text)
+            cell(text)
             for text in (
                 str(case.get("task_type", "")),
                 str(case.get("complexity", "")),
@@ -392,52 +388,7 @@ def _text(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _cell(text: str) -> str:
-    """A cell that a spreadsheet shows and never executes as a formula."""
-    clean = "".join(c for c in text if c.isprintable() or c in "\n\t")
-    if len(clean) > MAX_CELL:
-        clean = clean[:MAX_CELL] + " … (cut off)"
-    return "'" + clean if clean[:1] in ("=", "+", "-", "@", "\t") else clean
-
-
 # -- reading ---------------------------------------------------------------------------------------
-
-
-def _read(path: Path) -> list[tuple[str, dict[str, str]]]:
-    try:
-        if path.stat().st_size > MAX_SHEET_BYTES:
-            raise DataError(f"is longer than {MAX_SHEET_BYTES:,} bytes", where=str(path))
-        raw = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"cannot be read: {error.strerror}", where=str(path)) from None
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"is not UTF-8 (byte {error.start})", where=str(path), fix="save it as CSV UTF-8"
-        ) from None
-    # Some spreadsheets write semicolons where the comma is the decimal sign.
-    head = text.partition("\n")[0]
-    delimiter = ";" if head.count(";") > head.count(",") else ","
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-    found: list[tuple[str, dict[str, str]]] = []
-    try:
-        columns = next(reader, [])
-        missing = [name for name in COLUMNS_READ if name not in columns]
-        if missing:
-            raise DataError(f"has no column {missing[0]!r}", where=f"{path}:1")
-        for values in reader:
-            if not any(values):
-                continue
-            where = f"{path}:{reader.line_num}"
-            if len(values) != len(columns):
-                raise DataError(
-                    f"has {len(values)} cells where there are {len(columns)} columns", where=where
-                )
-            found.append((where, dict(zip(columns, values, strict=True))))
-    except csv.Error as error:
-        raise DataError(f"is no CSV: {error}", where=f"{path}:{reader.line_num}") from None
-    return found
 
 
 def _stratum(row: Mapping[str, str], where: str) -> _Stratum:
