@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from consensus.aggregation._numerics import FitError
+from consensus.aggregation._numerics import FitError, canonical_mean
 from consensus.benchmark._fit_families import Panel
-from consensus.benchmark.evidence import Evidence
+from consensus.benchmark.evidence import Evidence, evidence_of, resolve_members
 from consensus.benchmark.run_format import RecordedRun
 from consensus.errors import DataError
 from consensus.orchestrators.calibrated import SeatArrays
@@ -21,6 +21,7 @@ from consensus.tasks import Approve, Compare
 __all__ = [
     "Labelled",
     "by_model",
+    "content_free_answers",
     "data_sha",
     "kind_of",
     "known_sha",
@@ -233,6 +234,54 @@ def _confidence(evidence: Evidence, member: int, sample: int, votes: Ints) -> Fl
     c = column[:, member, sample]
     with np.errstate(invalid="ignore"):
         return np.where((votes >= 0) & (c >= 0) & (c <= 1), c, np.nan)
+
+
+def content_free_answers(
+    run: RecordedRun,
+    names: Sequence[str],
+    panel: Panel,
+    variant: str | None,
+    task_type: str | None,
+    called: Mapping[str, str],
+) -> Floats:
+    """(models, K) mean answer of each model of the panel to content-free cases; NaN rows: none.
+
+    Args:
+        run: their answers; what is called right in it does not matter.
+        names: the models, as both runs name them.
+        panel: whose order of models and options holds.
+        variant: as in the run that is fitted on.
+        task_type: only these cases.
+        called: recorded name → the policy's.
+
+    Raises:
+        DataError: other options, or no probabilities at all.
+    """
+    run, _ = of_type(run, task_type)
+    found = resolve_members(run, names, variant)
+    members = tuple(dict.fromkeys(m for part in found.values() for m in part))
+    evidence = evidence_of(run, members)
+    options, columns = _options(run, evidence, kind_of(run), called)
+    if options is None or columns is None or set(options) != set(panel.options or ()):
+        raise DataError("its cases have other options than the panel's", where=run.name)
+    order = [columns[options.index(option)] for option in panel.options or ()]
+    answers = np.full((len(panel.models), len(order)), np.nan)
+    for g, model in enumerate(panel.models):
+        rows = []
+        for m, member in enumerate(members):
+            if called.get(member.model, member.model) != model or evidence.scores is None:
+                continue
+            given = evidence.scores[:, m].reshape(-1, evidence.scores.shape[-1])
+            spread = _columns(given, order)
+            rows.append(_distribution(spread, evidence.valid, varies=False, shape=spread.shape))
+        if rows:
+            every = np.concatenate(rows)
+            held = every[~np.isnan(every).any(axis=1)]
+            if len(held):
+                answers[g] = canonical_mean(held, axis=0)
+    if np.isnan(answers).all():
+        raise DataError("holds no token probabilities of these models", where=run.name)
+    return answers
 
 
 def data_sha(data: Labelled) -> str:

@@ -9,13 +9,14 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from consensus.aggregation._numerics import FitError
+from consensus.aggregation._numerics import FitError, canonical_mean
 from consensus.aggregation.confidence import fit_panel
 from consensus.aggregation.learned import choose_l2, fit_conditional_logit
 from consensus.aggregation.posteriors import COLD_CORRELATION, confusion_from_gold
 from consensus.aggregation.scores import fit_scores
 from consensus.orchestrators.calibrated import SeatArrays, stacked_features
 from consensus.orchestrators.calibration import (
+    BiasFrom,
     BlocksFit,
     ConfidenceFit,
     Fit,
@@ -75,6 +76,8 @@ def fit_family(
     valid: Bools | None,
     *,
     like: FamilyFit | None = None,
+    bias_from: BiasFrom = "labels",
+    content_free: Floats | None = None,
 ) -> FamilyFit:
     """Fit one aggregator on labelled cases.
 
@@ -85,15 +88,19 @@ def fit_family(
         truth: (cases,).
         valid: bool (cases, K), or None where all cases have all options.
         like: a fit whose choices (penalty, columns) are kept, for a fit across folds.
+        bias_from: of a ``mean`` fit, see :class:`.calibration.MeanFit`.
+        content_free: (models, K) mean answers to content-free questions; NaN rows where none.
     """
     stages = _stages(len(panel.models))
     if family == "stacked":
         return _stacked(panel, seats, truth, valid, stages, like)
     correct = np.where(seats.votes >= 0, seats.votes == truth[:, None], np.nan)
+    if family == "mean":
+        made = _mean(panel, seats, truth, correct, bias_from, content_free)
+        return FamilyFit(made, panel, stages)
     makers: dict[str, Callable[[Panel, SeatArrays, Ints, Floats], Fit]] = {
         "weighted": _weighted,
         "blocks": _blocks,
-        "mean": _mean,
     }
     return FamilyFit(makers[family](panel, seats, truth, correct), panel, stages)
 
@@ -170,23 +177,38 @@ def _blocks(panel: Panel, seats: SeatArrays, truth: Ints, correct: Floats) -> Bl
     return BlocksFit.model_validate(fields)
 
 
-def _mean(panel: Panel, seats: SeatArrays, truth: Ints, correct: Floats) -> MeanFit:
-    """Bias: a model's mean answer over the classes' shares, so that prevalence is no bias."""
-    bias = None
-    if panel.options is not None:
-        width = len(panel.options)
-        rows = []
-        shares = np.bincount(truth, minlength=width) + 1.0
-        for g in range(len(panel.models)):
+def _mean(
+    panel: Panel,
+    seats: SeatArrays,
+    truth: Ints,
+    correct: Floats,
+    bias_from: BiasFrom,
+    content_free: Floats | None,
+) -> MeanFit:
+    """Averaged distributions, with each model's label bias measured as asked.
+
+    A model with fewer distributions than options has no bias that could be measured.
+    """
+    accuracy = _accuracy(panel, seats, correct)
+    if panel.options is None or bias_from == "none":
+        return MeanFit(accuracy=accuracy, bias=None, bias_from="none")
+    width = len(panel.options)
+    even = np.full(width, 1.0 / width)
+    shares = np.bincount(truth, minlength=width) + 1.0
+    rows = []
+    for g in range(len(panel.models)):
+        if bias_from == "content_free":
+            assert content_free is not None  # noqa: S101 - offered only with answers to such
+            row = np.where(np.isnan(content_free[g]), even, content_free[g])
+        else:
             d = seats.distributions[:, seats.groups == g]
             given = d[~np.isnan(d).any(axis=-1)]
-            if len(given) < width:
-                rows.append(np.full(width, 1.0 / width))
-                continue
-            ratio = np.maximum(given.mean(axis=0), 1e-4) / (shares / shares.sum())
-            rows.append(np.clip(ratio / ratio.sum(), LEAST, 1 - LEAST))
-        bias = tuple(tuple(row.tolist()) for row in rows)
-    return MeanFit(accuracy=_accuracy(panel, seats, correct), bias=bias)
+            row = even if len(given) < width else canonical_mean(given, axis=0)
+            if bias_from == "labels" and len(given) >= width:
+                row = np.maximum(row, 1e-4) / (shares / shares.sum())
+        row = np.maximum(row, 1e-4)
+        rows.append(tuple(np.clip(row / row.sum(), LEAST, 1 - LEAST).tolist()))
+    return MeanFit(accuracy=accuracy, bias=tuple(rows), bias_from=bias_from)
 
 
 def _stacked(

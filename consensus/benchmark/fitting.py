@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -25,6 +25,7 @@ from consensus.aggregation.votes import plurality, tally_blocks
 from consensus.benchmark._fit_data import (
     Labelled,
     by_model,
+    content_free_answers,
     data_sha,
     kind_of,
     known_sha,
@@ -44,7 +45,13 @@ from consensus.benchmark.replay_strategies import front, seat_counts
 from consensus.benchmark.run_format import RecordedRun
 from consensus.errors import DataError
 from consensus.orchestrators.calibrated import SeatArrays, judge_model, posterior
-from consensus.orchestrators.calibration import CALIBRATION_FORMAT, Calibration, ScoresFit
+from consensus.orchestrators.calibration import (
+    CALIBRATION_FORMAT,
+    BiasFrom,
+    Calibration,
+    MeanFit,
+    ScoresFit,
+)
 from consensus.orchestrators.spec import ColdStart
 
 __all__ = ["Figures", "FitReport", "Fitted", "fit_calibration"]
@@ -94,6 +101,8 @@ class FitReport:
             mean distance from the right score, under ``error``.
         coverage, acted, acted_error: of conformal sets at ``alpha``; None with too few cases.
         notes: what a reader must know.
+        bias_from, bias_log_loss: of ``mean``: how label bias is taken out, and the log loss (nats,
+            across folds of the calibration half) of every way that was tried.
     """
 
     aggregator: Family
@@ -108,6 +117,8 @@ class FitReport:
     acted: float | None = None
     acted_error: float | None = None
     notes: tuple[str, ...] = ()
+    bias_from: str | None = None
+    bias_log_loss: Mapping[str, float] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values."""
@@ -126,6 +137,7 @@ class FitReport:
                 "acted": self.acted,
                 "error_among_acted": self.acted_error,
             },
+            "label_bias": {"from": self.bias_from, "log_loss": dict(self.bias_log_loss)},
             "notes": list(self.notes),
         }
 
@@ -149,6 +161,7 @@ def fit_calibration(
     seed: int = 0,
     alpha: float = 0.05,
     fitted_on: str = "",
+    content_free: RecordedRun | None = None,
 ) -> Fitted:
     """Fit a panel's calibration on the calibration half of a run, and measure it on the other.
 
@@ -163,6 +176,8 @@ def fit_calibration(
         seed: of the split.
         alpha: for the report on prediction sets.
         fitted_on: the day, YYYY-MM-DD.
+        content_free: the same models' answers to content-free cases (:mod:`.content_free`), one
+            more way for ``mean`` to measure label bias.
 
     Raises:
         DataError: cases of several kinds, too few cases, options that no task of the kind has.
@@ -202,26 +217,67 @@ def fit_calibration(
         "cases": len(train.ids),
         "data_sha256": data_sha(train),
     }
-    calibration = _fit(train, aggregator, common)
-    return Fitted(calibration, _measure(calibration, test, aggregator, alpha))
+    free = None
+    if content_free is not None:
+        free = content_free_answers(content_free, panel, data.panel, variant, task_type, called)
+    calibration, tried = _fit(train, aggregator, common, free)
+    report = _measure(calibration, test, aggregator, alpha)
+    if tried and isinstance(calibration.fit, MeanFit):
+        report = replace(report, bias_from=calibration.fit.bias_from, bias_log_loss=tried)
+    return Fitted(calibration, report)
 
 
 # -- fitting ---------------------------------------------------------------------------------------
 
 
-def _fit(train: Labelled, aggregator: Family, common: dict[str, Any]) -> Calibration:
-    """The family on all cases; temperatures and misses from predictions across folds."""
-    whole = fit_family(aggregator, train.panel, train.seats, train.truth, train.valid)
+def _fit(
+    train: Labelled, aggregator: Family, common: dict[str, Any], content_free: Floats | None
+) -> tuple[Calibration, dict[str, float]]:
+    """The family on all cases; temperatures and misses from predictions across folds.
+
+    Of several ways to take label bias out, the one with the least log loss across the folds.
+    """
+    tried: dict[str, tuple[Calibration, float]] = {}
+    for bias_from in _ways(train, aggregator, content_free):
+        calibration, loss = _fit_one(train, aggregator, common, bias_from, content_free)
+        tried[bias_from] = (calibration, loss)
+    # A way that is no better than none by more than rounding is not worth its assumptions.
+    best = min(tried, key=lambda way: (round(tried[way][1], 6), way != "none"))
+    losses = {way: loss for way, (_, loss) in tried.items()} if len(tried) > 1 else {}
+    return tried[best][0], losses
+
+
+def _ways(train: Labelled, aggregator: Family, content_free: Floats | None) -> tuple[BiasFrom, ...]:
+    has = ~np.isnan(train.seats.distributions).all()
+    if aggregator != "mean" or train.panel.options is None or not has:
+        return ("none",)
+    ways: tuple[BiasFrom, ...] = ("none", "batch", "labels")
+    return ways if content_free is None else (*ways, "content_free")
+
+
+def _fit_one(
+    train: Labelled,
+    aggregator: Family,
+    common: dict[str, Any],
+    bias_from: BiasFrom,
+    content_free: Floats | None,
+) -> tuple[Calibration, float]:
+    """One calibration, and the log loss of the whole panel's predictions across the folds."""
+    given: dict[str, Any] = {"bias_from": bias_from, "content_free": content_free}
+    whole = fit_family(aggregator, train.panel, train.seats, train.truth, train.valid, **given)
     fold: Ints = np.arange(len(train.ids)) % FOLDS
     across = [np.full(train.seats.distributions.shape[::2], np.nan) for _ in whole.stages]
     for number in range(FOLDS):
         held: Bools = np.asarray(fold == number)
         rest, own = train.take(np.flatnonzero(~held)), train.take(np.flatnonzero(held))
-        part = fit_family(aggregator, train.panel, rest.seats, rest.truth, rest.valid, like=whole)
+        part = fit_family(
+            aggregator, train.panel, rest.seats, rest.truth, rest.valid, like=whole, **given
+        )
         trial = Calibration(**common, fit=part.fit, stages=fold_stages(part))
         for place, models in enumerate(whole.stages):
             across[place][held] = _predict(trial, place, models, own)
     stages = []
+    losses = []
     for models, p in zip(whole.stages, across, strict=True):
         names = tuple(train.panel.models[m] for m in models)
         full = _all_answered(train.seats, models) & ~np.isnan(p).any(axis=1)
@@ -234,11 +290,13 @@ def _fit(train: Labelled, aggregator: Family, common: dict[str, Any]) -> Calibra
             logs = np.log(np.maximum(p[full], 1e-300)) / t
             sharp = np.exp(logs - logs.max(axis=1, keepdims=True))
             right = (sharp / sharp.sum(axis=1, keepdims=True))[rows, train.truth[full]]
+            losses.append(float(-np.log(np.maximum(right, 1e-12)).mean()))
             # Rounded up: a coarser score may only widen a set.
             misses = np.minimum(np.ceil((1.0 - right) * 1e6) / 1e6, 1.0)
             stage["misses"] = tuple(np.sort(misses).tolist())
         stages.append(stage)
-    return Calibration.model_validate({**common, "fit": whole.fit, "stages": stages})
+    made = Calibration.model_validate({**common, "fit": whole.fit, "stages": stages})
+    return made, losses[0] if losses else float("inf")
 
 
 def _predict(calibration: Calibration, place: int, models: Sequence[int], data: Labelled) -> Floats:

@@ -20,6 +20,7 @@ from consensus.errors import DataError
 __all__ = [
     "CALIBRATION_FORMAT",
     "MAX_CALIBRATION_BYTES",
+    "BiasFrom",
     "BlocksFit",
     "Calibration",
     "ConfidenceFit",
@@ -51,6 +52,10 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True
     )
+
+
+BiasFrom = Literal["none", "content_free", "batch", "labels"]
+"""Where a model's label bias is measured."""
 
 
 class ConfidenceFit(_Frozen):
@@ -93,11 +98,17 @@ class StackedFit(_Frozen):
 
 
 class MeanFit(_Frozen):
-    """Averaged distributions: accuracy of a bare word, and each model's label bias to divide by."""
+    """Averaged distributions: accuracy of a bare word, and each model's label bias to divide by.
+
+    ``bias_from`` says where the bias was measured: the mean answer to content-free questions
+    (2102.09690), the mean answer over a batch of cases (2309.17249), or that over what their labels
+    say, so that prevalence is no bias. Nothing is divided out where ``bias`` is None.
+    """
 
     family: Literal["mean"] = "mean"
     accuracy: tuple[Inside, ...]
     bias: tuple[tuple[Inside, ...], ...] | None = None
+    bias_from: BiasFrom = "labels"
 
 
 class ScoresFit(_Frozen):

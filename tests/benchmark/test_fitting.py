@@ -101,8 +101,80 @@ def test_a_label_bias_is_taken_out_and_prevalence_is_not() -> None:
     made = fit_calibration(run, ["m/a", "m/b"], aggregator="mean").calibration
     assert isinstance(made.fit, MeanFit)
     assert made.fit.bias is not None
+    assert made.fit.bias_from in ("batch", "labels")
     assert made.fit.bias[0][0] > 0.6
     assert made.fit.bias[1][0] == pytest.approx(0.5, abs=0.04)
+
+
+def skewed(tilt: float, *, approved: float, cases: int = 900, seed: int = 3) -> RecordedRun:
+    """One model whose log-odds for approve are the truth's, plus noise, plus ``tilt``."""
+    rng = np.random.default_rng(seed)
+    records, lines = [], []
+    for case in range(cases):
+        right = int(rng.random() >= approved)
+        odds = (1.5 if right == 0 else -1.5) + rng.normal() + tilt
+        yes = float(1 / (1 + np.exp(-odds)))
+        name = f"c{case}"
+        about = {"case_id": name, "task_kind": "approve", "task_type": "t", "label": OPTIONS[right]}
+        records.append((name, {**about, "options": list(OPTIONS)}, OPTIONS))
+        lines.append(
+            {
+                "case": name,
+                "model": "m/a",
+                "variant": "plain",
+                "sample": 0,
+                "answer": OPTIONS[int(yes < 0.5)],
+                "scores": [yes, 1 - yes],
+            }
+        )
+    return recorded(records, lines)
+
+
+def free(tilt: float) -> RecordedRun:
+    """What that model answers to content-free questions."""
+    yes = float(1 / (1 + np.exp(-tilt)))
+    records, lines = [], []
+    for case in range(3):
+        about = {"case_id": f"f{case}", "task_kind": "approve", "task_type": "t"}
+        records.append((f"f{case}", {**about, "label": "approve", "options": OPTIONS}, OPTIONS))
+        line = {"case": f"f{case}", "model": "m/a", "variant": "plain", "sample": 0}
+        lines.append({**line, "answer": "approve", "scores": [yes, 1 - yes]})
+    return recorded(records, lines)
+
+
+def test_the_way_with_the_least_log_loss_takes_the_bias_out() -> None:
+    report = fit_calibration(
+        skewed(2.0, approved=0.8), ["m/a"], aggregator="mean", content_free=free(2.0)
+    ).report
+    assert set(report.bias_log_loss) == {"none", "batch", "labels", "content_free"}
+    assert report.bias_from == min(report.bias_log_loss, key=report.bias_log_loss.__getitem__)
+    assert report.after is not None
+    assert report.after.ece < 0.06
+
+
+def test_a_content_free_answer_is_the_bias_itself() -> None:
+    """Prevalence is .8, so a batch's mean is no bias; the answer to nothing is."""
+    made = fit_calibration(
+        skewed(2.0, approved=0.8), ["m/a"], aggregator="mean", content_free=free(2.0)
+    )
+    losses = made.report.bias_log_loss
+    assert losses["content_free"] < losses["none"] - 0.02
+    if made.report.bias_from == "content_free":
+        assert isinstance(made.calibration.fit, MeanFit)
+        assert made.calibration.fit.bias is not None
+        assert made.calibration.fit.bias[0][0] == pytest.approx(1 / (1 + np.exp(-2.0)), abs=1e-6)
+
+
+def test_without_bias_nothing_is_divided_out() -> None:
+    report = fit_calibration(skewed(0.0, approved=0.9), ["m/a"], aggregator="mean").report
+    assert report.bias_log_loss["none"] <= report.bias_log_loss["batch"]
+    assert report.bias_from in ("none", "labels")
+
+
+def test_content_free_answers_to_other_options_are_refused() -> None:
+    other = simulated(30, models={"m/a": 0.8}, options=("yes", "no"), kind="choose")
+    with pytest.raises(DataError, match="options"):
+        fit_calibration(skewed(0.0, approved=0.5), ["m/a"], aggregator="mean", content_free=other)
 
 
 def test_prediction_sets_hold_the_truth_as_often_as_they_promise() -> None:

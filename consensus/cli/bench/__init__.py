@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import typer
 
-from consensus.cli.bench import fit, import_, replay, report, review, run, study, suite
+from consensus.cli.bench import (
+    content_free,
+    fit,
+    import_,
+    replay,
+    report,
+    review,
+    run,
+    study,
+    suite,
+)
 
 __all__ = ["app"]
 
@@ -25,6 +35,7 @@ def root() -> None:
 
 
 app.command("fit")(fit.fit)
+app.command("content-free")(content_free.content_free)
 app.command("replay")(replay.replay)
 app.command("run")(run.run)
 app.command("import")(import_.import_)

@@ -66,6 +66,13 @@ def fit(
     alpha: Annotated[
         float, typer.Option(min=0.001, max=0.5, help="For the report on prediction sets.")
     ] = 0.05,
+    content_free: Annotated[
+        Path | None,
+        typer.Option(
+            help="The models' answers to content-free cases (bench content-free), for mean.",
+            show_default=False,
+        ),
+    ] = None,
     unstable: Annotated[
         bool, typer.Option("--unstable", help="Also use cases whose label_stable is false.")
     ] = False,
@@ -95,6 +102,8 @@ def fit(
         if not (sign and recorded and name):
             raise DataError(f'"{pair}" is not RECORDED=NAME', where="--as")
         names[recorded] = name
+    if content_free is not None and aggregator != "mean":
+        raise DataError("is for mean alone", where="--content-free", fix="--aggregator mean")
     run = load_run(data, unstable=unstable)
     for reason, count in sorted(run.report.broken.items()):
         note(f"warning: {count:,} broken rows are left out ({reason})")
@@ -109,6 +118,7 @@ def fit(
         seed=seed,
         alpha=alpha,
         fitted_on=datetime.now(UTC).date().isoformat(),
+        content_free=None if content_free is None else load_run(content_free),
     )
     fitted.calibration.save(out)
     if as_json:
@@ -158,6 +168,13 @@ def _show(fitted: Fitted) -> None:
             f"prediction sets at α = {report.alpha:g}: {report.coverage:.1%} hold the right "
             f"option; {report.acted:.1%} hold one option only{wrong}",
             markup=False,
+        )
+    if report.bias_log_loss:
+        tried = ", ".join(f"{way} {loss:.4f}" for way, loss in report.bias_log_loss.items())
+        out.print(
+            f"label bias taken out by: {report.bias_from} (log loss across folds: {tried})",
+            markup=False,
+            highlight=False,
         )
     for reason, count in report.left_out.items():
         note(f"note: {count:,} cases left out ({reason})")
