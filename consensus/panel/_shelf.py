@@ -63,11 +63,11 @@ class Shelf:
                         self._framing(document, seen)
                     else:
                         self._template(document, file.stem)
-            elif path.is_dir() and name != "rubrics":
+            elif path.is_dir() and name not in {"rubrics", "synthesis"}:
                 raise PromptError(
                     "is not a folder that prompts/ knows",
                     where=str(path),
-                    fix="framings, templates or rubrics",
+                    fix="framings, templates, rubrics or synthesis",
                 )
             elif path.suffix == ".md":
                 if path.stem not in fixed:

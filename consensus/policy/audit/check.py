@@ -123,20 +123,13 @@ def _consequence(found: _Found, name: str, task: AuditTask, table: PolicyTable |
     path = ("tasks", name)
     need = certificate_need(task, table)
     if task.gate is None and need.gate:
+        lasting = task.consequence == "irreversible"
         found.add(
-            "error",
+            "error" if lasting else "warning",
             "no-gate",
             (*path, "consequence"),
             f"{task.consequence}, and no gate stands before the downstream action",
-            'gate = "NAME" of an oracle that needs no label',
-        )
-    elif task.gate is None and task.consequence == "high":
-        found.add(
-            "warning",
-            "no-gate",
-            (*path, "consequence"),
-            "high, and no gate stands before the downstream action",
-            'gate = "NAME": routing lowers the bill, only a gate lowers the damage',
+            'gate = "NAME" of an oracle without labels: routing lowers the bill, a gate the damage',
         )
     usual = certificate_need(task.model_copy(update={"floor": None, "delta": None}), table)
     if task.floor is not None and task.floor < usual.floor:

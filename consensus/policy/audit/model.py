@@ -120,7 +120,7 @@ class AuditTask(Strict):
     suite: FileName | None = Field(
         default=None, description="Folder of its suite, relative to this file."
     )
-    floor: Share | None = Field(
+    floor: Annotated[float, Field(gt=0, lt=1)] | None = Field(
         default=None, description="Quality asked for, in place of its consequence's."
     )
     delta: Annotated[float, Field(gt=0, lt=1)] | None = Field(

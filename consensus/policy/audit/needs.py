@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from consensus.policy.audit.model import AuditTask
+from consensus.policy.consequences import Bars, CertificateSettings, bar_for
 from consensus.policy.table import PolicyTable
 from consensus.statistics import cases_for_floor
 
@@ -43,8 +44,8 @@ class CertificateNeed:
 
 def certificate_need(task: AuditTask, table: PolicyTable | None = None) -> CertificateNeed:
     """The floor of a task type's consequence, or its own, and what it takes to clear it."""
-    floor, delta, gate = _asked(task, table)
-    return CertificateNeed(floor, delta, gate, _cases(floor, delta))
+    bar = _asked(task, table)
+    return CertificateNeed(bar.floor, bar.delta, bar.gate, _cases(bar.floor, bar.delta))
 
 
 @lru_cache(maxsize=256)
@@ -53,14 +54,6 @@ def _cases(floor: float, delta: float) -> tuple[int, int, int]:
     return zero, one, two
 
 
-_FLOORS = {
-    "low": (0.90, 0.10, False),
-    "medium": (0.95, 0.05, False),
-    "high": (0.99, 0.01, False),
-    "irreversible": (0.99, 0.01, True),
-}
-
-
-def _asked(task: AuditTask, table: PolicyTable | None) -> tuple[float, float, bool]:
-    floor, delta, gate = _FLOORS[task.consequence]
-    return task.floor or floor, task.delta or delta, gate
+def _asked(task: AuditTask, table: PolicyTable | None) -> Bars:
+    settings = table.certificates if table is not None else CertificateSettings()
+    return bar_for(settings, task.consequence, floor=task.floor, delta=task.delta)
