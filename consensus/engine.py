@@ -15,7 +15,7 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -39,11 +39,11 @@ from consensus.orchestrators.registry import ORCHESTRATORS
 from consensus.orchestrators.spec import HopRecord
 from consensus.orchestrators.together import both
 from consensus.panel.asking import ask
-from consensus.panel.book import PromptBook, load_prompts
+from consensus.panel.book import PromptBook
 from consensus.panel.exchange import candidates_task, debate_request
 from consensus.panel.rendering import render
 from consensus.panel.seats import Seat, build_panel
-from consensus.policy.load import find_prompts, load_policy
+from consensus.policy.reload import POLL_S, PolicyStatus, Rules, Setup, Succession
 from consensus.policy.route import BYTES_PER_TOKEN, Hop, Route, route
 from consensus.policy.table import PolicyTable
 from consensus.tasks import KINDS, Generate, Task, parse_task
@@ -156,6 +156,10 @@ class Engine:
         clients: provider name → client, in place of the real ones (tests, your own transport).
         tape: a :class:`~consensus.models.tape.Tape`, or a file: answers recorded there are given
             again without a call, and new ones are recorded.
+        reload: look at the files of policy and prompts every so many seconds (True: 2), and put
+            what has changed in force between decisions. A decision goes by one table, one price
+            book and one book of prompts from its beginning to its end. A file that is broken keeps
+            the old table, and :attr:`policy_status` says so.
 
     Use it as ``async with Engine(...) as engine``. Making one reads and checks the whole policy:
     a broken row, an unknown model or a missing price is a
@@ -170,17 +174,18 @@ class Engine:
         ledger: Ledger | str | Path | bool | None = None,
         clients: Mapping[str, ModelClient] | None = None,
         tape: Tape | str | Path | None = None,
+        reload: bool | float = False,
     ) -> None:
-        self.book = load_prompts(_prompts_folder(policy, prompts))
-        self.table = load_policy(policy, prompts=self.book)
-        self.prices = PriceBook(overrides=self.table.price_overrides())
+        if reload < 0:
+            raise DeclarationError(f"reload must be true or a number of seconds, not {reload}")
+        self._rules = Succession(policy, prompts, self._open_gateway)
+        self._every_s = POLL_S if reload is True else float(reload)
+        self._watching: asyncio.Task[None] | None = None
         self._own_ledger = not isinstance(ledger, Ledger)
         self._ledger = _open_ledger(ledger, self.table)
         self._clients = clients
         self._own_tape = isinstance(tape, str | Path)
         self._tape = Tape(tape) if isinstance(tape, str | Path) else tape
-        self._gateway: Gateway | None = None
-        self._prepared: set[str] = set()
         self._preparing: dict[str, asyncio.Lock] = {}
 
     async def __aenter__(self) -> Self:
@@ -200,22 +205,58 @@ class Engine:
 
     async def release(self) -> None:
         """Close connections and local models; the next decision opens them again."""
-        if self._gateway is not None:
-            gateway, self._gateway = self._gateway, None
-            await gateway.aclose()
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.gather(self._watching, return_exceptions=True)
+            self._watching = None
+        await self._rules.release()
 
-    def _start(self) -> Gateway:
-        if self._gateway is None:
-            if self._ledger is not None:
-                self._ledger.start()
-            settings = self.table.provider_settings()
-            self._gateway = Gateway(
-                ClientFactory(settings, self.prices, overrides=self._clients or {}),
-                self.prices,
-                sink=self._ledger,
-                tape=self._tape,
-            )
-        return self._gateway
+    def _start(self) -> Setup:
+        if self._every_s and self._watching is None:
+            self._watching = asyncio.create_task(self._rules.watch(self._every_s))
+        return self._rules.setup
+
+    def _open_gateway(self, rules: Rules) -> Gateway:
+        if self._ledger is not None:
+            self._ledger.start()
+        settings = rules.table.provider_settings()
+        clients = ClientFactory(settings, rules.prices, overrides=self._clients or {})
+        return Gateway(clients, rules.prices, sink=self._ledger, tape=self._tape)
+
+    @property
+    def table(self) -> PolicyTable:
+        """The policy in force."""
+        return self._rules.rules.table
+
+    @property
+    def prices(self) -> PriceBook:
+        """The price book in force."""
+        return self._rules.rules.prices
+
+    @property
+    def book(self) -> PromptBook:
+        """The prompts in force."""
+        return self._rules.rules.book
+
+    @property
+    def policy_status(self) -> PolicyStatus:
+        """Which table is in force, and why a newer one is not."""
+        return self._rules.status
+
+    async def reload(self) -> PolicyStatus:
+        """Read policy and prompts again and, if they are sound, put them in force.
+
+        Decisions that have begun end under the old table. Connections, limits and breakers of every
+        provider whose settings are the same go on. What is broken does not raise: the old table
+        stays in force, and the status that is returned says why.
+        """
+        return await self._rules.reload()
+
+    @asynccontextmanager
+    async def pinned(self) -> AsyncIterator[Setup]:
+        """Hold on to the rules in force: what is decided with them goes by no newer table."""
+        async with self._start().held() as setup:
+            yield setup
 
     @property
     def ledger(self) -> Ledger | None:
@@ -242,11 +283,20 @@ class Engine:
         return await self._decide(task, frontier=frontier, decision_id=new_id())
 
     async def decide_row(
-        self, task: Task, *, frontier: str | None, decision_id: str, paid: PaidCalls
+        self,
+        task: Task,
+        *,
+        frontier: str | None,
+        decision_id: str,
+        paid: PaidCalls,
+        setup: Setup | None = None,
     ) -> Decision:
-        """Decide one row of a job: under its own id, with what it has already paid for."""
+        """Decide one row of a job: under its own id, with what it has already paid for.
+
+        ``setup`` is what the whole job goes by (:meth:`pinned`); what is in force where None.
+        """
         decision = await self._decide(
-            task, frontier=frontier, decision_id=decision_id, earlier=paid
+            task, frontier=frontier, decision_id=decision_id, earlier=paid, setup=setup
         )
         paid.forget(decision_id)
         return decision
@@ -258,11 +308,24 @@ class Engine:
         frontier: str | None,
         decision_id: str,
         earlier: PaidCalls | None = None,
+        setup: Setup | None = None,
     ) -> Decision:
-        way = route(self.table, task)
+        async with (setup or self._start()).held() as rules:
+            return await self._decide_by(rules, task, frontier, decision_id, earlier)
+
+    async def _decide_by(
+        self,
+        setup: Setup,
+        task: Task,
+        frontier: str | None,
+        decision_id: str,
+        earlier: PaidCalls | None,
+    ) -> Decision:
+        """Decide under these rules, whatever is in force before it is done."""
+        way = route(setup.table, task)
         if frontier is not None:
-            self.prices.price(frontier)
-        await self._prepare((*way.models, *([frontier] if frontier else ())))
+            setup.prices.price(frontier)
+        await self._prepare(setup, (*way.models, *([frontier] if frontier else ())))
         started = time.perf_counter()
         context = CallContext(
             decision_id=decision_id,
@@ -274,12 +337,14 @@ class Engine:
             paid=_own(earlier, decision_id, frontier=False),
         )
         if frontier is None:
-            hops, latency = await self._walk(task, way, context, started)
+            hops, latency = await self._walk(setup, task, way, context, started)
             beside = None
         else:
-            panel = self._walk(task, way, context, started)
+            panel = self._walk(setup, task, way, context, started)
             its = replace(context, paid=_own(earlier, decision_id, frontier=True))
-            (hops, latency), answer = await both(panel, self._ask_frontier(task, its, frontier))
+            (hops, latency), answer = await both(
+                panel, self._ask_frontier(setup, task, its, frontier)
+            )
             beside = frontier_of(frontier, answer)
         unused = () if earlier is None else earlier.unused(decision_id)
         earlier_pico = sum(call.cost_pico for call in unused if call.purpose != "frontier")
@@ -289,20 +354,20 @@ class Engine:
         measured: dict[str, Any] = {"latency_s": latency}
         if earlier_pico:
             measured["earlier_pico"] = earlier_pico
-        return await self._finish(task, way, hops, decision_id, measured, beside)
+        return await self._finish(setup, task, way, hops, decision_id, measured, beside)
 
-    async def _prepare(self, models: Iterable[str]) -> None:
+    async def _prepare(self, setup: Setup, models: Iterable[str]) -> None:
         """Load the providers' libraries before any deadline runs: some take seconds to import.
 
         Decisions that start together all wait for the one that loads; if it is cancelled, the next
         takes over.
         """
-        gateway = self._start()
+        gateway = setup.gateway
         for provider, model in {provider_of(model): model for model in models}.items():
-            if provider in self._prepared:
+            if provider in setup.prepared:
                 continue
             async with self._preparing.setdefault(provider, asyncio.Lock()):
-                if provider in self._prepared:
+                if provider in setup.prepared:
                     continue
                 try:
                     prepare = getattr(gateway.clients.client(model), "prepare", None)
@@ -310,23 +375,23 @@ class Engine:
                     prepare = None  # said by the call itself, with everything that belongs to it
                 if prepare is not None:
                     await prepare()
-                self._prepared.add(provider)
+                setup.prepared.add(provider)
 
     async def _walk(
-        self, task: Task, way: Route, context: CallContext, started: float
+        self, setup: Setup, task: Task, way: Route, context: CallContext, started: float
     ) -> tuple[list[HopRecord], float]:
         """Run hops until one suffices; with the seconds it took since ``started``."""
         done: list[HopRecord] = []
         seats = 0
         for hop in way.hops:
-            done.append(await self._run_hop(task, hop, context, first_seat=seats))
+            done.append(await self._run_hop(setup, task, hop, context, first_seat=seats))
             seats += hop.seats
             if hop is not way.hops[-1] and conclude_hops(task, done).action == "act":
                 break
         return done, time.perf_counter() - started
 
     async def _run_hop(
-        self, task: Task, hop: Hop, context: CallContext, *, first_seat: int
+        self, setup: Setup, task: Task, hop: Hop, context: CallContext, *, first_seat: int
     ) -> HopRecord:
         spec = hop.spec
         panel = build_panel(
@@ -334,14 +399,14 @@ class Engine:
             models=spec.models,
             seats=spec.seats,
             framings=spec.framings,
-            book=self.book,
+            book=setup.book,
             ballot=spec.ballot,
             temperature=spec.temperature,
             first_seat=first_seat,
             max_output_tokens=spec.max_output_tokens,
         )
         own = replace(context, context_guard=spec.context_guard, fallbacks=spec.fallbacks)
-        session = _PanelSession(task, panel, self.book, self._start(), own)
+        session = _PanelSession(task, panel, setup.book, setup.gateway, own)
         poll = await ORCHESTRATORS[spec.orchestrator](task, spec, session)
         return HopRecord(
             name=hop.name,
@@ -351,23 +416,26 @@ class Engine:
             notes=poll.notes,
         )
 
-    async def _ask_frontier(self, task: Task, context: CallContext, model: str) -> Ballot | Failure:
+    async def _ask_frontier(
+        self, setup: Setup, task: Task, context: CallContext, model: str
+    ) -> Ballot | Failure:
         """One plain call of the frontier model, as a team without an engine would make it."""
         seat = build_panel(
             task,
             models=(model,),
             seats=1,
             framings=("plain",),
-            book=self.book,
+            book=setup.book,
             ballot="auto",
             temperature=None,
             first_seat=FRONTIER_SEAT,
         )[0]
         beside = replace(context, purpose="frontier", budget=Budget(None))
-        return await ask(task, seat, self._start(), beside, self.book)
+        return await ask(task, seat, setup.gateway, beside, setup.book)
 
     async def _finish(
         self,
+        setup: Setup,
         task: Task,
         way: Route,
         hops: Sequence[HopRecord],
@@ -381,7 +449,7 @@ class Engine:
             hops,
             reasons=way.reasons,
             latency_s=measured["latency_s"],
-            policy_version=self.table.version_hash,
+            policy_version=setup.table.version_hash,
             receipt_id=decision_id if self._ledger is not None else None,
             frontier=frontier,
             earlier_pico=measured.get("earlier_pico", 0),
@@ -394,8 +462,8 @@ class Engine:
                     decision=decision,
                     route_reasons=way.reasons,
                     measured=measured,
-                    prices_sha256=self.prices.sha256,
-                    prompts_sha256=self.book.sha256,
+                    prices_sha256=setup.prices.sha256,
+                    prompts_sha256=setup.book.sha256,
                 )
             )
         return decision
@@ -489,15 +557,6 @@ async def _aiter(items: Iterable[T] | AsyncIterable[T]) -> AsyncIterator[T]:
     else:
         for item in items:
             yield item
-
-
-def _prompts_folder(
-    policy: str | Path | PolicyTable | None, prompts: str | Path | None
-) -> Path | None:
-    """The project's own prompts: named, beside the policy, or in the current folder."""
-    if prompts is not None:
-        return Path(prompts)
-    return find_prompts(Path(policy) if isinstance(policy, str | Path) else None)
 
 
 def _open_ledger(ledger: Ledger | str | Path | bool | None, table: PolicyTable) -> Ledger | None:

@@ -122,6 +122,20 @@ class Lanes:
             lane = self._lanes[model] = self._new(model)
         return lane
 
+    def successor(self, clients: ClientFactory) -> Lanes:
+        """Lanes for other settings; a provider that they leave as it is keeps limits and breakers.
+
+        Its queue and its minute go on: a new table is no second allowance.
+        """
+        made = Lanes(clients, {}, self._retry, self._breaker)
+
+        def kept(provider: str) -> bool:
+            return self._clients.settings(provider) == clients.settings(provider)
+
+        made._limits = {name: limits for name, limits in self._limits.items() if kept(name)}
+        made._lanes = {m: lane for m, lane in self._lanes.items() if kept(provider_of(m))}
+        return made
+
     def breaker_states(self) -> dict[str, str]:
         """The state of every model's breaker so far."""
         return {model: lane.breaker.state for model, lane in self._lanes.items()}

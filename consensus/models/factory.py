@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -187,6 +188,28 @@ class ClientFactory:
         self._settings = dict(settings or {})
         self._prices = prices
         self._clients: dict[str, ModelClient] = dict(overrides or {})
+        self._given = frozenset(self._clients)
+        self._holders = Counter(map(id, self._clients.values()))
+
+    def successor(
+        self, settings: Mapping[str, ProviderSettings], prices: PriceBook
+    ) -> ClientFactory:
+        """A factory for other settings that shares every client which they leave as it is.
+
+        A shared client is closed with the last factory that holds it.
+        """
+        made = ClientFactory(settings, prices)
+        made._given, made._holders = self._given, self._holders
+        same = self._prices is not None and self._prices.same_abilities(prices)
+        for provider, client in self._clients.items():
+            unasked = provider in self._given or provider in _NOT_PRICED
+            if (same or unasked) and self._kept(provider, made):
+                made._clients[provider] = client
+                made._holders[id(client)] += 1
+        return made
+
+    def _kept(self, provider: str, other: ClientFactory) -> bool:
+        return provider in self._given or self.settings(provider) == other.settings(provider)
 
     def settings(self, provider: str) -> ProviderSettings:
         """A provider's settings, or the defaults."""
@@ -207,13 +230,21 @@ class ClientFactory:
         client = self._clients.get(provider)
         if client is None:
             client = self._clients[provider] = self._build(provider)
+            self._holders[id(client)] += 1
         return client
 
     async def aclose(self) -> None:
-        """Close every client that was made, all of them even if one of them fails to close."""
+        """Close every client that was made, all of them even if one of them fails to close.
+
+        What a successor holds too is left to it.
+        """
         errors: list[Exception] = []
         while self._clients:
             _, client = self._clients.popitem()
+            self._holders[id(client)] -= 1
+            if self._holders[id(client)] > 0:
+                continue
+            del self._holders[id(client)]
             try:
                 await client.aclose()
             except Exception as error:  # noqa: BLE001 - the others must be closed all the same
@@ -231,6 +262,9 @@ class ClientFactory:
 
 
 _DEFAULTS: Final = ProviderSettings()
+
+_NOT_PRICED: Final = frozenset({"local", "scripted"})
+"""Providers whose clients take nothing from the price book."""
 
 
 def _registered(provider: str) -> Builder | None:

@@ -21,7 +21,7 @@ from consensus.models._fitting import Fitting
 from consensus.models._lanes import Hop, Lanes
 from consensus.models.breaker import BreakerSettings
 from consensus.models.context import CallContext
-from consensus.models.factory import ClientFactory
+from consensus.models.factory import ClientFactory, ProviderSettings
 from consensus.models.ids import new_id
 from consensus.models.limits import ProviderLimits
 from consensus.models.protocol import CallRecord, CallSink, Completion, Request
@@ -68,6 +68,19 @@ class Gateway:
         self._biller = Biller(prices)
         self._fitting = Fitting(clients, prices)
         self._attempts = Attempts(clients, self._fitting, self._biller, sink, tape)
+
+    def successor(self, settings: Mapping[str, ProviderSettings], prices: PriceBook) -> Gateway:
+        """A gateway for other settings and prices, beside this one.
+
+        Clients, limits and breakers of every provider whose settings are the same are shared, so
+        neither a connection nor a count is lost. Each of the two is closed by itself; a client that
+        both hold is closed with the second.
+        """
+        made = Gateway(
+            self.clients.successor(settings, prices), prices, sink=self._sink, tape=self._tape
+        )
+        made._lanes = self._lanes.successor(made.clients)
+        return made
 
     async def call(
         self, request: Request, ctx: CallContext

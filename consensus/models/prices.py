@@ -144,6 +144,16 @@ class PriceBook:
         self._prices.clear()
         self._facts.clear()
 
+    def same_abilities(self, other: PriceBook) -> bool:
+        """Whether both books say the same of every model, prices left aside.
+
+        A client asks for nothing but abilities and windows, so it need not be made anew for another
+        price.
+        """
+        return self._path == other._path and _abilities(self._overrides) == _abilities(
+            other._overrides
+        )
+
     @property
     def _map(self) -> PriceMap:
         return load_map(self._path)
@@ -188,6 +198,18 @@ class PriceBook:
                 "in $ per million tokens",
             )
         return price
+
+
+def _abilities(overrides: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    told = {
+        model: {
+            key: value
+            for key, value in table.items()
+            if key.startswith("supports_") or key in _POLICY_TOKENS
+        }
+        for model, table in overrides.items()
+    }
+    return {model: table for model, table in told.items() if table}
 
 
 def _prices_anything(table: Mapping[str, Any]) -> bool:
