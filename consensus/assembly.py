@@ -11,11 +11,12 @@ from collections.abc import Sequence
 from consensus.ballots import Ballot, Cost, Failure, Usage
 from consensus.decisions import Decision, Frontier
 from consensus.ledger.receipts import Receipt
-from consensus.orchestrators.concluding import Conclusion, answers_agree, conclude
+from consensus.orchestrators.checks import Judgement
+from consensus.orchestrators.concluding import Conclusion, answers_agree, conclude, propose
 from consensus.orchestrators.spec import HopRecord, StrategySpec
 from consensus.tasks import Score, Task
 
-__all__ = ["assemble", "conclude_hops", "conclude_receipt", "frontier_of"]
+__all__ = ["assemble", "conclude_hops", "conclude_receipt", "frontier_of", "propose_hops"]
 
 PARTIAL = frozenset({"budget", "deadline"})
 """Failures that mean: cut short by a cap, not by a model."""
@@ -24,6 +25,11 @@ PARTIAL = frozenset({"budget", "deadline"})
 def conclude_hops(task: Task, hops: Sequence[HopRecord]) -> Conclusion:
     """What follows from these hops for this task."""
     return conclude(task.kind, task.options, hops, scale=_scale(task))
+
+
+def propose_hops(task: Task, hops: Sequence[HopRecord]) -> Conclusion:
+    """What the ballots alone would do, before any oracle is asked."""
+    return propose(task.kind, task.options, hops, scale=_scale(task))
 
 
 def assemble(
@@ -52,7 +58,8 @@ def assemble(
     conclusion = conclude_hops(task, hops)
     ballots = tuple(ballot for hop in hops for ballot in hop.ballots)
     failures = tuple(failure for hop in hops for failure in hop.failures)
-    seats: tuple[Ballot | Failure, ...] = (*ballots, *failures)
+    judgements = tuple(judgement for hop in hops for judgement in hop.judgements)
+    spent: tuple[Ballot | Failure | Judgement, ...] = (*ballots, *failures, *judgements)
     if frontier is not None:
         frontier = frontier.model_copy(update={"agrees": _agrees(task, conclusion, frontier)})
     return Decision(
@@ -65,11 +72,11 @@ def assemble(
         calibrated=conclusion.calibrated,
         ballots=ballots,
         failures=failures,
-        cost=Cost.total([Cost(pico_usd=earlier_pico), *(seat.cost for seat in seats)]),
-        usage=sum((seat.usage for seat in seats), Usage()),
+        cost=Cost.total([Cost(pico_usd=earlier_pico), *(one.cost for one in spent)]),
+        usage=sum((one.usage for one in spent), Usage()),
         latency_s=latency_s,
         reasons=(*reasons, *conclusion.reasons),
-        partial=any(failure.failure in PARTIAL for failure in failures),
+        partial=any(getattr(one, "failure", None) in PARTIAL for one in spent),
         task_type=task.type,
         kind=task.kind,
         task_id=task.id,
@@ -105,6 +112,8 @@ def conclude_receipt(receipt: Receipt) -> Decision:
                 ballots=hop.ballots,
                 failures=hop.failures,
                 notes=hop.notes,
+                checks=hop.checks,
+                judgements=hop.judgements,
             )
             for hop in receipt.hops
         ],

@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
     AsyncIterator,
-    Awaitable,
-    Callable,
     Iterable,
     Mapping,
-    Sequence,
 )
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
-from consensus.assembly import assemble, conclude_hops, frontier_of
-from consensus.ballots import Answer, Ballot, Cost, Failure
+from consensus.assembly import assemble, frontier_of
+from consensus.ballots import Ballot, Cost, Failure
 from consensus.decisions import Decision, Frontier
 from consensus.errors import ConsensusError, DeclarationError
 from consensus.ledger.jobs import CallScope, PaidCalls
@@ -34,113 +30,21 @@ from consensus.models.ids import new_id
 from consensus.models.prices import PriceBook
 from consensus.models.protocol import Budget, Deadline, ModelClient
 from consensus.models.tape import PaidSource, Tape
-from consensus.oracles.verdicts import Oracle
-from consensus.orchestrators.registry import ORCHESTRATORS
-from consensus.orchestrators.spec import HopRecord
-from consensus.orchestrators.together import both
+from consensus.orchestrators.together import both, in_order
 from consensus.panel.asking import ask
 from consensus.panel.book import PromptBook
-from consensus.panel.exchange import candidates_task, debate_request
-from consensus.panel.rendering import render
-from consensus.panel.seats import Seat, build_panel
+from consensus.panel.seats import build_panel
+from consensus.policy.oracles import graders
 from consensus.policy.reload import POLL_S, PolicyStatus, Rules, Setup, Succession
-from consensus.policy.route import BYTES_PER_TOKEN, Hop, Route, route
+from consensus.policy.route import Route, route
 from consensus.policy.table import PolicyTable
-from consensus.tasks import KINDS, Generate, Task, parse_task
+from consensus.tasks import KINDS, Task, parse_task
+from consensus.walking import Walk, Windows, walk
 
 __all__ = ["Engine", "in_order", "refused"]
 
-T = TypeVar("T")
-R = TypeVar("R")
-
 FRONTIER_SEAT = 1_000_000
 """The frontier's place beside the panel: never that of a seat."""
-
-CACHE_MINIMUM = 1024
-"""Tokens of the shortest cached prefix where the price map names none."""
-
-LOOKAHEAD = 4
-"""How many times ``concurrency`` finished decisions may wait for a slow one before them."""
-
-
-@dataclass(slots=True)
-class _PanelSession:
-    """One hop's panel, its prompts and its purse."""
-
-    task: Task
-    panel: Sequence[Seat]
-    book: PromptBook
-    gateway: Gateway
-    context: CallContext
-    oracle: Oracle | None = None
-
-    async def ask(self, seat: Seat) -> Ballot | Failure:
-        return await ask(self.task, seat, self.gateway, self.context, self.book)
-
-    def first(self, seats: Sequence[Seat]) -> Sequence[Seat]:
-        """One seat of each model whose long shared prefix its provider would cache.
-
-        A prefix can be read only once the answer that wrote it has begun: seats that start together
-        would all pay for writing it. Five seats on a long text cost a quarter so.
-        """
-        by_model: dict[str, list[Seat]] = {}
-        for seat in seats:
-            by_model.setdefault(seat.model, []).append(seat)
-        prices = self.gateway.prices
-        return [
-            group[0]
-            for model, group in by_model.items()
-            if len(group) > 1
-            and prices.supports(model, "supports_prompt_caching")
-            and _prefix_tokens(self.task, group[0], self.book) >= _cache_minimum(prices, model)
-        ]
-
-    async def ask_again(
-        self, seat: Seat, own: Ballot, others: Sequence[Ballot], turn: int
-    ) -> Ballot | Failure:
-        request = debate_request(self.task, seat, self.book, own=own, others=others, turn=turn)
-        context = replace(self.context, purpose="debate")
-        return await ask(self.task, seat, self.gateway, context, self.book, request=request)
-
-    async def choose(
-        self, seat: Seat, candidates: Sequence[Answer], number: int
-    ) -> tuple[int, Ballot] | Failure:
-        assert isinstance(self.task, Generate)  # noqa: S101 - only its answers are candidates
-        question = candidates_task(self.task, candidates, self.book)
-        judge = build_panel(
-            question,
-            models=(seat.model,),
-            seats=1,
-            framings=("plain",),
-            book=self.book,
-            ballot="structured",
-            temperature=seat.temperature,
-            first_seat=number,
-        )[0]
-        said = await ask(question, judge, self.gateway, self.context, self.book)
-        if isinstance(said, Failure):
-            return said
-        return question.options.index(str(said.answer)), said
-
-    def acceptable(self, answer: Answer) -> bool | None:
-        return None if self.oracle is None else self.oracle.judge(answer).passed
-
-
-def _prefix_tokens(task: Task, seat: Seat, book: PromptBook) -> int:
-    """Tokens, at four bytes each, that every seat of the task begins with."""
-    request = render(task, seat, book)
-    size = len(request.system.encode())
-    for part in request.turns[0].parts:
-        size += len(part.text.encode())
-        if part.cache:
-            return size // BYTES_PER_TOKEN
-    return 0
-
-
-def _cache_minimum(prices: PriceBook, model: str) -> int:
-    """The shortest prefix, in tokens, that the model's provider caches."""
-    least = prices.fact(model, "prompt_cache_min_tokens")
-    return least if isinstance(least, int) else CACHE_MINIMUM
 
 
 class Engine:
@@ -187,6 +91,7 @@ class Engine:
         self._own_tape = isinstance(tape, str | Path)
         self._tape = Tape(tape) if isinstance(tape, str | Path) else tape
         self._preparing: dict[str, asyncio.Lock] = {}
+        self._windows = Windows()
 
     async def __aenter__(self) -> Self:
         self._start()
@@ -325,7 +230,8 @@ class Engine:
         way = route(setup.table, task)
         if frontier is not None:
             setup.prices.price(frontier)
-        await self._prepare(setup, (*way.models, *([frontier] if frontier else ())))
+        named = (*way.models, *graders(setup.table, way), *([frontier] if frontier else ()))
+        await self._prepare(setup, named)
         started = time.perf_counter()
         context = CallContext(
             decision_id=decision_id,
@@ -336,25 +242,23 @@ class Engine:
             deadline=Deadline(way.deadline_s),
             paid=_own(earlier, decision_id, frontier=False),
         )
+        panel = walk(task, way, context, setup, windows=self._windows, started=started)
         if frontier is None:
-            hops, latency = await self._walk(setup, task, way, context, started)
+            walked = await panel
             beside = None
         else:
-            panel = self._walk(setup, task, way, context, started)
             its = replace(context, paid=_own(earlier, decision_id, frontier=True))
-            (hops, latency), answer = await both(
-                panel, self._ask_frontier(setup, task, its, frontier)
-            )
+            walked, answer = await both(panel, _ask_frontier(setup, task, its, frontier))
             beside = frontier_of(frontier, answer)
         unused = () if earlier is None else earlier.unused(decision_id)
         earlier_pico = sum(call.cost_pico for call in unused if call.purpose != "frontier")
         if beside is not None:
             more = sum(call.cost_pico for call in unused if call.purpose == "frontier")
             beside = beside.model_copy(update={"cost": beside.cost + Cost(pico_usd=more)})
-        measured: dict[str, Any] = {"latency_s": latency}
+        measured: dict[str, Any] = {"latency_s": walked.latency_s}
         if earlier_pico:
             measured["earlier_pico"] = earlier_pico
-        return await self._finish(setup, task, way, hops, decision_id, measured, beside)
+        return await self._finish(setup, task, way, walked, decision_id, measured, beside)
 
     async def _prepare(self, setup: Setup, models: Iterable[str]) -> None:
         """Load the providers' libraries before any deadline runs: some take seconds to import.
@@ -377,77 +281,22 @@ class Engine:
                     await prepare()
                 setup.prepared.add(provider)
 
-    async def _walk(
-        self, setup: Setup, task: Task, way: Route, context: CallContext, started: float
-    ) -> tuple[list[HopRecord], float]:
-        """Run hops until one suffices; with the seconds it took since ``started``."""
-        done: list[HopRecord] = []
-        seats = 0
-        for hop in way.hops:
-            done.append(await self._run_hop(setup, task, hop, context, first_seat=seats))
-            seats += hop.seats
-            if hop is not way.hops[-1] and conclude_hops(task, done).action == "act":
-                break
-        return done, time.perf_counter() - started
-
-    async def _run_hop(
-        self, setup: Setup, task: Task, hop: Hop, context: CallContext, *, first_seat: int
-    ) -> HopRecord:
-        spec = hop.spec
-        panel = build_panel(
-            task,
-            models=spec.models,
-            seats=spec.seats,
-            framings=spec.framings,
-            book=setup.book,
-            ballot=spec.ballot,
-            temperature=spec.temperature,
-            first_seat=first_seat,
-            max_output_tokens=spec.max_output_tokens,
-        )
-        own = replace(context, context_guard=spec.context_guard, fallbacks=spec.fallbacks)
-        session = _PanelSession(task, panel, setup.book, setup.gateway, own)
-        poll = await ORCHESTRATORS[spec.orchestrator](task, spec, session)
-        return HopRecord(
-            name=hop.name,
-            spec=spec,
-            ballots=poll.ballots,
-            failures=poll.failures,
-            notes=poll.notes,
-        )
-
-    async def _ask_frontier(
-        self, setup: Setup, task: Task, context: CallContext, model: str
-    ) -> Ballot | Failure:
-        """One plain call of the frontier model, as a team without an engine would make it."""
-        seat = build_panel(
-            task,
-            models=(model,),
-            seats=1,
-            framings=("plain",),
-            book=setup.book,
-            ballot="auto",
-            temperature=None,
-            first_seat=FRONTIER_SEAT,
-        )[0]
-        beside = replace(context, purpose="frontier", budget=Budget(None))
-        return await ask(task, seat, setup.gateway, beside, setup.book)
-
     async def _finish(
         self,
         setup: Setup,
         task: Task,
         way: Route,
-        hops: Sequence[HopRecord],
+        walked: Walk,
         decision_id: str,
         measured: dict[str, Any],
         frontier: Frontier | None,
     ) -> Decision:
         """Put the decision together and keep its receipt before anyone sees it."""
+        reasons = (*way.reasons, *walked.reasons)
         decision = assemble(
             task,
-            hops,
-            reasons=way.reasons,
+            walked.hops,
+            reasons=reasons,
             latency_s=measured["latency_s"],
             policy_version=setup.table.version_hash,
             receipt_id=decision_id if self._ledger is not None else None,
@@ -458,9 +307,9 @@ class Engine:
             await self._ledger.keep(
                 Receipt.make(
                     task=task,
-                    hops=hops,
+                    hops=walked.hops,
                     decision=decision,
-                    route_reasons=way.reasons,
+                    route_reasons=reasons,
                     measured=measured,
                     prices_sha256=setup.prices.sha256,
                     prompts_sha256=setup.book.sha256,
@@ -515,48 +364,22 @@ def refused(given: Task | Mapping[str, Any], error: DeclarationError) -> Decisio
     )
 
 
-async def in_order(
-    items: Iterable[T] | AsyncIterable[T],
-    work: Callable[[T], Awaitable[R]],
-    concurrency: int,
-) -> AsyncGenerator[R, None]:
-    """Work on items, at most ``concurrency`` at once; results in input order, in flat memory.
-
-    First-error semantics: an exception is raised where its result would have stood. When the
-    iterator is closed, nothing of it still runs.
-    """
-    if concurrency < 1:
-        raise ValueError("concurrency must be at least 1")
-    places = asyncio.Semaphore(concurrency)
-    running: deque[asyncio.Task[R]] = deque()
-
-    async def one(item: T) -> R:
-        try:
-            return await work(item)
-        finally:
-            places.release()
-
-    try:
-        async for item in _aiter(items):
-            while running and (running[0].done() or len(running) >= LOOKAHEAD * concurrency):
-                yield await running.popleft()
-            await places.acquire()
-            running.append(asyncio.create_task(one(item)))
-        while running:
-            yield await running.popleft()
-    finally:
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
-
-
-async def _aiter(items: Iterable[T] | AsyncIterable[T]) -> AsyncIterator[T]:
-    if isinstance(items, AsyncIterable):
-        async for item in items:
-            yield item
-    else:
-        for item in items:
-            yield item
+async def _ask_frontier(
+    setup: Setup, task: Task, context: CallContext, model: str
+) -> Ballot | Failure:
+    """One plain call of the frontier model, as a team without an engine would make it."""
+    seat = build_panel(
+        task,
+        models=(model,),
+        seats=1,
+        framings=("plain",),
+        book=setup.book,
+        ballot="auto",
+        temperature=None,
+        first_seat=FRONTIER_SEAT,
+    )[0]
+    beside = replace(context, purpose="frontier", budget=Budget(None))
+    return await ask(task, seat, setup.gateway, beside, setup.book)
 
 
 def _open_ledger(ledger: Ledger | str | Path | bool | None, table: PolicyTable) -> Ledger | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, field
-from typing import Any
 
 from consensus.ballots import Answer, Cost
 from consensus.benchmark.cases import Case
@@ -13,9 +12,10 @@ from consensus.errors import RunError, SuiteError
 from consensus.models.context import CallContext
 from consensus.models.protocol import CallRecord, Completion, Request
 from consensus.oracles import Oracle, Rubric, Verdict
+from consensus.orchestrators.judging import describe_task, plain
 from consensus.panel.answers import scale_text
 from consensus.panel.asking import Caller
-from consensus.tasks import Compare, Generate, Rank, Score, Task
+from consensus.tasks import Generate, Rank, Score, Task
 
 __all__ = ["Judged", "describe_task", "grader_clash", "judge", "option_name", "plain"]
 
@@ -52,11 +52,6 @@ def option_name(task: Task, answer: Answer) -> str:
         text = json.dumps(answer, ensure_ascii=True, sort_keys=True, separators=(",", ":"))
         return "answer-" + hashlib.sha256(text.encode()).hexdigest()[:12]
     return str(answer)
-
-
-def plain(answer: Answer) -> Any:
-    """The answer as a JSON value."""
-    return list(answer) if isinstance(answer, tuple) else answer
 
 
 async def judge(
@@ -130,21 +125,3 @@ async def grader_clash(rubric: Rubric, model: str) -> bool:
 
 class _NoClashError(Exception):
     pass
-
-
-def describe_task(task: Task) -> str:
-    """The task as a grader reads it."""
-    if isinstance(task, Generate):
-        return "\n\n".join(f"{message.role}: {message.content}" for message in task.messages)
-    parts = [f"kind: {task.kind}"]
-    if task.criteria:
-        parts.append(f"criteria: {task.criteria}")
-    if task.subject:
-        parts.append(f"subject: {task.subject}")
-    if isinstance(task, Compare):
-        parts += [f"A: {task.a}", f"B: {task.b}"]
-    elif isinstance(task, Score):
-        parts.append(f"scale: {task.scale[0]:g} to {task.scale[1]:g}")
-    elif task.options:
-        parts += [f"option: {option}" for option in task.options]
-    return "\n\n".join(parts)

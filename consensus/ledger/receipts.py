@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from consensus.ballots import Ballot, Failure
 from consensus.decisions import Decision, Frontier
 from consensus.errors import DataError
+from consensus.orchestrators.checks import Check, Judgement
 from consensus.tasks import Task, describe, parse_task
 
 __all__ = [
@@ -62,6 +63,8 @@ class ReceiptHop(_Frozen):
     ballots: tuple[Ballot, ...] = ()
     failures: tuple[Failure, ...] = ()
     notes: tuple[str, ...] = ()
+    checks: tuple[Check, ...] = ()
+    judgements: tuple[Judgement, ...] = ()
 
 
 class RanStrategy(Protocol):
@@ -103,6 +106,16 @@ class RanHop(Protocol):
     @property
     def notes(self) -> tuple[str, ...]:
         """What is worth telling of how it was run."""
+        ...
+
+    @property
+    def checks(self) -> tuple[Check, ...]:
+        """What had to be met before it acted."""
+        ...
+
+    @property
+    def judgements(self) -> tuple[Judgement, ...]:
+        """What oracles said."""
         ...
 
 
@@ -313,6 +326,8 @@ def _as_run(hop: RanHop) -> ReceiptHop:
         ballots=hop.ballots,
         failures=hop.failures,
         notes=hop.notes,
+        checks=hop.checks,
+        judgements=hop.judgements,
     )
 
 

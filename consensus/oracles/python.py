@@ -1,7 +1,10 @@
-"""An oracle that is a Python function of the user's: the only code that a suite may run.
+"""An oracle that is a Python function of the user's: the only code that a suite or policy may run.
 
 It runs because the user named it (``kind = "python"`` with ``file`` and ``function``), in this
 process and with this process's rights. Nothing else in a suite, policy or tape is executed.
+
+It is called with the answer and the reference (None where nothing is known); before an action it
+also gets the whole task, as its constructor takes it, where it has a parameter ``task``.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from consensus.errors import SuiteError
@@ -22,7 +26,7 @@ __all__ = ["PythonOracle", "load_function"]
 class PythonOracle:
     """Whatever a function returns: a bool, a number in [0, 1], or a :class:`Verdict`."""
 
-    function: Callable[[Json, Json], object]
+    function: Callable[..., object]
     source: bytes
     graded: bool = False
     floor: float = 1.0
@@ -35,14 +39,24 @@ class PythonOracle:
         settings = {"function": self.function.__name__, "graded": self.graded, "floor": self.floor}
         return content_hash("python", 1, settings, self.source)
 
-    def judge(self, answer: Json, reference: Json = None) -> Verdict:
+    @cached_property
+    def _takes_task(self) -> bool:
+        from inspect import signature
+
+        try:
+            return "task" in signature(self.function).parameters
+        except (TypeError, ValueError):
+            return False
+
+    def judge(self, answer: Json, reference: Json = None, *, task: Json = None) -> Verdict:
         """Judge one answer.
 
         Raises:
             SuiteError: the function raised, or returned what is no verdict; never a score.
         """
+        more = {"task": task} if self._takes_task and task is not None else {}
         try:
-            result = self.function(answer, reference)
+            result = self.function(answer, reference, **more)
         except Exception as error:
             raise SuiteError(
                 f"oracle function {self.function.__name__!r} raised {type(error).__name__}"
@@ -65,7 +79,7 @@ class PythonOracle:
         )
 
 
-def load_function(file: Path, name: str) -> tuple[Callable[[Json, Json], object], bytes]:
+def load_function(file: Path, name: str) -> tuple[Callable[..., object], bytes]:
     """Load a named function from a file that the user named.
 
     Raises:

@@ -15,7 +15,7 @@ from consensus.errors import SuiteError, UnreadableError
 from consensus.models.protocol import Completion, Part, Request, Turn
 from consensus.oracles.verdicts import Json, Verdict, content_hash
 
-__all__ = ["MARKS", "Marks", "Rubric"]
+__all__ = ["MARKS", "Marks", "Rubric", "same_model"]
 
 MARKS: tuple[str, ...] = ("correctness", "completeness", "format")
 
@@ -85,7 +85,7 @@ class Rubric:
             UnreadableError: the grader's reply is not three marks from 1 to 5.
             ProviderError: the call failed.
         """
-        if _same_model(self.grader, answered_by):
+        if same_model(self.grader, answered_by):
             raise SuiteError(
                 f"{self.grader} would grade its own answer", fix="name another model as grader"
             )
@@ -146,7 +146,7 @@ def read_marks(completion: Completion) -> Marks:
     return Marks(marks[0], marks[1], marks[2], reason if isinstance(reason, str) else "")
 
 
-def _same_model(a: str, b: str) -> bool:
+def same_model(a: str, b: str) -> bool:
     """Same model under its plain and its dated name."""
     x, y = sorted((a.rsplit("/", 1)[-1], b.rsplit("/", 1)[-1]), key=len)
     rest = y.removeprefix(x)

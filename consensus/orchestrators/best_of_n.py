@@ -1,9 +1,9 @@
 """Best of n: several candidates, and whoever may say which is best.
 
-First the task's oracle, where it has one: code decides, and what it rejects is out. Where it leaves
-several, or there is none, the panel judges, and nobody judges its own: a seat is shown only the
-candidates of other models. A panel of one model can therefore not choose among its own answers, and
-says so.
+First the row's oracle, where it has one that needs no label: what it does not accept is out, and of
+the rest those with the highest score stay. Where that leaves several, or there is no oracle, the
+panel judges, and nobody judges its own: a seat is shown only the candidates of other models. A
+panel of one model can therefore not choose among its own answers, and says so.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from consensus.ballots import Ballot, Failure
-from consensus.orchestrators.concluding import canonical_answer
+from consensus.orchestrators.checks import Judgement, answer_sha256
+from consensus.orchestrators.concluding import best_judged, canonical_answer
 from consensus.orchestrators.session import Session, poll_seats
 from consensus.orchestrators.spec import Poll, StrategySpec
 from consensus.orchestrators.together import together
@@ -32,14 +33,17 @@ async def best_of_n(task: Task, spec: StrategySpec, session: Session) -> Poll:
     poll = await poll_seats(session, session.panel)
     candidates = tuple(b.model_copy(update={"role": "candidate"}) for b in poll.ballots)
     notes: list[str] = []
-    verdicts = {b.seat: session.acceptable(b.answer) for b in candidates}
-    rejected = [seat for seat, verdict in verdicts.items() if verdict is False]
-    standing = [b for b in candidates if b.seat not in rejected]
-    failures = list(poll.failures)
-    if rejected:
-        notes.append(f"the oracle rejects the candidates of seats {', '.join(map(str, rejected))}")
-        failures += [_rejected(b) for b in candidates if b.seat in rejected]
-    distinct = _distinct(standing)
+    judgements = await _judgements(session, candidates)
+    accepted = {j.answer for j in judgements if j.passed}
+    standing = [b for b in candidates if not judgements or answer_sha256(b.answer) in accepted]
+    out = [b for b in candidates if b not in standing]
+    failures = [*poll.failures, *(_rejected(b) for b in out)]
+    if out:
+        seats = ", ".join(str(b.seat) for b in out)
+        notes.append(f"the oracle does not accept the candidates of seats {seats}")
+    distinct = _distinct(best_judged(standing, judgements))
+    if judgements and len(distinct) == 1 and len(_distinct(standing)) > 1:
+        notes.append(f"the oracle scores the candidate of seat {distinct[0].seat} highest")
     judges: list[Ballot] = []
     if len(distinct) > 1:
         votes = await together(_judge(session, seat, distinct) for seat in session.panel)
@@ -54,7 +58,15 @@ async def best_of_n(task: Task, spec: StrategySpec, session: Session) -> Poll:
         ballots=(*standing, *sorted(judges, key=lambda b: b.seat)),
         failures=tuple(sorted(failures, key=lambda f: f.seat)),
         notes=tuple(notes),
+        judgements=judgements,
     )
+
+
+async def _judgements(session: Session, candidates: Sequence[Ballot]) -> tuple[Judgement, ...]:
+    """The oracle's judgement of each different answer; none where there is no oracle to ask."""
+    answers = {answer_sha256(ballot.answer): ballot for ballot in reversed(candidates)}
+    said = await together(session.judge(ballot) for ballot in reversed(answers.values()))
+    return tuple(judgement for judgement in said if judgement is not None)
 
 
 def _distinct(candidates: Sequence[Ballot]) -> list[Ballot]:

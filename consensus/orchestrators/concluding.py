@@ -18,6 +18,13 @@ from consensus.aggregation.conformal import prediction_sets
 from consensus.ballots import Answer, Ballot, Failure
 from consensus.decisions import Action
 from consensus.orchestrators.calibration import Stage
+from consensus.orchestrators.checks import (
+    Judgement,
+    answer_sha256,
+    find_judgement,
+    judgement_sentence,
+    unmet_sentence,
+)
 from consensus.orchestrators.evidence import (
     combine,
     consensus_ranking,
@@ -27,7 +34,7 @@ from consensus.orchestrators.evidence import (
 from consensus.orchestrators.spec import Acceptance, HopRecord, StrategySpec
 from consensus.tasks import Kind
 
-__all__ = ["Conclusion", "answers_agree", "canonical_answer", "conclude"]
+__all__ = ["Conclusion", "answers_agree", "best_judged", "canonical_answer", "conclude", "propose"]
 
 SCORE_TOLERANCE = 0.1
 """Scores within this share of the scale's width count as agreeing."""
@@ -63,6 +70,8 @@ class Leader(BaseModel):
     """Of the calibration that stands behind the posterior, if one covers all of it."""
     cases: int = 0
     """Labelled cases behind it; 0 is a cold start."""
+    by_oracle: bool = False
+    """Whether an oracle's score chose it among candidates, so that no seats need agree."""
     notes: tuple[str, ...] = ()
 
 
@@ -75,11 +84,42 @@ def conclude(
 ) -> Conclusion:
     """Conclude over all hops that were run, the last of which has the say.
 
+    What :func:`propose` would act upon acts only if every check of the last hop is met by a
+    judgement of that very outcome.
+
     Args:
         kind: the task's kind.
         options: its closed set of answers (items, for a ranking); empty where open.
         hops: in the order in which they were run; at least one.
         scale: of a score.
+    """
+    drawn = propose(kind, options, hops, scale=scale)
+    told = (judgement_sentence(h.name, j) for h in hops for j in h.judgements if j.of == "outcome")
+    reasons = [*drawn.reasons, *told]
+    if drawn.outcome is None:
+        return drawn.model_copy(update={"reasons": tuple(reasons)})
+    outcome = answer_sha256(drawn.outcome)
+    unmet = []
+    for check in hops[-1].checks:
+        judgement = find_judgement(hops[-1].judgements, check.oracle, outcome)
+        if judgement is None or not judgement.meets(check.floor):
+            unmet.append(unmet_sentence(check, judgement))
+    update: dict[str, object] = {"reasons": (*reasons, *unmet)}
+    if unmet:
+        update |= {"action": "escalate", "outcome": None}
+    return drawn.model_copy(update=update)
+
+
+def propose(
+    kind: Kind,
+    options: Sequence[str],
+    hops: Sequence[HopRecord],
+    *,
+    scale: tuple[float, float] | None = None,
+) -> Conclusion:
+    """What the ballots alone would do: the outcome that the checks are then asked about.
+
+    Arguments are those of :func:`conclude`.
     """
     reasons: list[str] = []
     voiced: list[HopRecord] = []
@@ -253,7 +293,8 @@ def _score_leader(hops: Sequence[HopRecord], scale: tuple[float, float]) -> Lead
 def _generate_leader(hops: Sequence[HopRecord]) -> Leader:
     """The candidate that most judges chose; without judges, the answer that most seats gave."""
     judges = [b for b in hops[-1].ballots if b.role == "judge"]
-    candidates = [b for b in hops[-1].ballots if b.role != "judge"]
+    written = [b for b in hops[-1].ballots if b.role != "judge"]
+    candidates = best_judged(written, hops[-1].judgements)
     names = {
         key: f"candidate-{i}"
         for i, key in enumerate(sorted({canonical_answer(b.answer) for b in candidates}))
@@ -272,7 +313,18 @@ def _generate_leader(hops: Sequence[HopRecord]) -> Leader:
         posterior={names[k]: len(groups[k]) / len(voters) for k in names} if len(names) > 1 else {},
         probability=most / len(voters) if len(voters) > 1 else None,
         supporters=frozenset(ballot.seat for ballot in group),
+        by_oracle=alone and not judges and any(j.of == "candidate" for j in hops[-1].judgements),
     )
+
+
+def best_judged(candidates: Sequence[Ballot], judgements: Sequence[Judgement]) -> list[Ballot]:
+    """The candidates with the oracle's highest score; all of them where it gave none."""
+    scores = {j.answer: j.score for j in judgements if j.of == "candidate" and j.score is not None}
+    if not scores or not candidates:
+        return list(candidates)
+    scored = [scores.get(answer_sha256(b.answer), -1.0) for b in candidates]
+    best = max(scored)
+    return [b for b, score in zip(candidates, scored, strict=True) if score >= best - 1e-9]
 
 
 def canonical_answer(answer: Answer) -> str:
@@ -289,10 +341,13 @@ def _objections(
     kind: Kind, spec: StrategySpec, hop: HopRecord, leader: Leader, backing: int
 ) -> list[str]:
     """Why the leader may not be acted upon; empty if it may."""
-    found = []
+    found = [
+        f"trigger: a seat's answer was {failure}, which the row sends on"
+        for failure in sorted({f.failure for f in hop.failures} & set(spec.escalate_on))
+    ]
     counted = hop.counted
     share = backing / counted
-    if kind != "rank" or spec.min_agreement > 0.5:
+    if not (kind == "rank" or leader.by_oracle) or spec.min_agreement > 0.5:
         enough = share > 0.5 if spec.min_agreement == 0.5 else share >= spec.min_agreement - 1e-12
         if not enough:
             wanted = "more than half" if spec.min_agreement == 0.5 else f"{spec.min_agreement:.0%}"
@@ -337,7 +392,7 @@ def _not_alone(spec: StrategySpec, leader: Leader) -> list[str]:
 def _not_accepted(accept: Acceptance, leader: Leader, share: float) -> list[str]:
     """Why a cascade does not stop at this step."""
     if accept.by == "oracle":
-        # No verdict of an oracle reaches a conclusion yet; what was not judged is not accepted.
+        # An oracle's acceptance is a check of the hop; what nobody judged is not accepted.
         return ["the step asks for an oracle's verdict, and there is none"]
     if accept.by == "agreement":
         value = share
@@ -358,6 +413,8 @@ def _lead_sentence(kind: Kind, leader: Leader, hop: HopRecord, backing: int) -> 
         "generate": "this answer",
     }.get(kind, _short(str(leader.answer)))
     sentence = f"{hop.name}: {backing} of {hop.spec.seats} configured seats say {what}"
+    if leader.by_oracle:
+        sentence += ", the oracle's choice"
     if leader.probability is not None:
         sentence += f"; P = {leader.probability:.3f} ({_basis(leader)})"
     return sentence

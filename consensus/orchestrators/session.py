@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from consensus.ballots import Answer, Ballot, Failure
+from consensus.orchestrators.checks import Judgement
 from consensus.orchestrators.spec import Poll, StrategySpec
 from consensus.orchestrators.together import together
 from consensus.panel.seats import Seat
@@ -43,8 +44,8 @@ class Session(Protocol):
         ``number``."""
         ...
 
-    def acceptable(self, answer: Answer) -> bool | None:
-        """What the task's oracle says of an answer; None where it has none."""
+    async def judge(self, candidate: Ballot) -> Judgement | None:
+        """What the row's oracle says of a candidate; None where it has none that could say."""
         ...
 
 

@@ -10,7 +10,9 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from consensus.ballots import Ballot, Failure
+from consensus.errors import FailureClass
 from consensus.orchestrators.calibration import Calibration
+from consensus.orchestrators.checks import Check, Judgement
 
 __all__ = [
     "AGGREGATORS",
@@ -98,6 +100,7 @@ class StrategySpec(_Frozen):
     leader must *exceed* for a majority (0.5) or reach for anything above; see ``concluding``.
     ``calibration`` is whole, so that a receipt replays from itself alone. With ``conformal`` the
     leader acts only where its calibrated prediction set at ``alpha`` holds nothing else.
+    A seat that fails in one of the ways of ``escalate_on`` sends the task on to the next hop.
     ``confidence_temperature`` is T of the aggregator ``cisc``: the lower, the more the surest seats
     weigh; large values are a plain vote.
     """
@@ -125,6 +128,7 @@ class StrategySpec(_Frozen):
     accept: Acceptance | None = None
     calibration: Calibration | None = None
     conformal: bool = False
+    escalate_on: tuple[FailureClass, ...] = ()
     confidence_temperature: float = Field(default=1.0, gt=0, allow_inf_nan=False)
 
 
@@ -132,21 +136,29 @@ class Poll(_Frozen):
     """What an orchestrator brings home: every seat that was asked is in one of the two.
 
     ``notes`` are reasons worth telling: why it stopped early, what a debate changed.
+    ``judgements`` are an oracle's, of candidates.
     """
 
     ballots: tuple[Ballot, ...] = ()
     failures: tuple[Failure, ...] = ()
     notes: tuple[str, ...] = ()
+    judgements: tuple[Judgement, ...] = ()
 
 
 class HopRecord(_Frozen):
-    """One hop as it was run: the input of the conclusion, and part of the receipt."""
+    """One hop as it was run: the input of the conclusion, and part of the receipt.
+
+    ``checks`` must each be met by a judgement of the outcome before it acts; ``judgements`` are all
+    that oracles said while the hop was run.
+    """
 
     name: str
     spec: StrategySpec
     ballots: tuple[Ballot, ...] = ()
     failures: tuple[Failure, ...] = ()
     notes: tuple[str, ...] = ()
+    checks: tuple[Check, ...] = ()
+    judgements: tuple[Judgement, ...] = ()
 
     @property
     def unasked(self) -> int:

@@ -9,6 +9,7 @@ his own policy, and the only code that a policy can run; it is loaded when the p
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from consensus.errors import PolicyError, SuiteError
 from consensus.oracles import Oracle, Rubric, declare_oracle
@@ -16,7 +17,10 @@ from consensus.policy.findings import suggest
 from consensus.policy.rows import TaskRow
 from consensus.policy.table import PolicyTable
 
-__all__ = ["gate_name", "grader_of", "oracle_of", "scored_by", "why_no_gate"]
+if TYPE_CHECKING:
+    from consensus.policy.route import Route
+
+__all__ = ["gate_name", "grader_of", "graders", "oracle_of", "scored_by", "why_no_gate"]
 
 
 def oracle_of(table: PolicyTable, name: str) -> Oracle:
@@ -89,3 +93,14 @@ def scored_by(table: PolicyTable, row: TaskRow) -> str | None:
 def grader_of(oracle: Oracle) -> str | None:
     """The model that an oracle asks; None where it asks nobody."""
     return oracle.grader if isinstance(oracle, Rubric) else None
+
+
+def graders(table: PolicyTable, way: Route) -> tuple[str, ...]:
+    """The models that the oracles of a route's hops ask."""
+    named: dict[str, None] = {}
+    for hop in way.hops:
+        named |= dict.fromkeys(check.oracle for check in hop.checks)
+        if hop.oracle is not None:
+            named[hop.oracle] = None
+    asked = (grader_of(oracle_of(table, name)) for name in named)
+    return tuple(dict.fromkeys(model for model in asked if model is not None))

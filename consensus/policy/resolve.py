@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from consensus.errors import DataError, PolicyError
 from consensus.orchestrators.calibration import Calibration, load_calibration
+from consensus.orchestrators.checks import Check
 from consensus.orchestrators.spec import (
     LEARNING,
     Acceptance,
@@ -23,7 +24,9 @@ from consensus.orchestrators.spec import (
     StrategySpec,
 )
 from consensus.panel.framings import PLAIN
+from consensus.policy._acting import armed
 from consensus.policy._lines import KeyPath
+from consensus.policy.oracles import scored_by
 from consensus.policy.rows import (
     BUILT_IN,
     CONDITIONS,
@@ -108,11 +111,17 @@ class Resolved:
 
 @dataclass(frozen=True, slots=True)
 class Hop:
-    """One attempt at a route: the first choice, or an escalation."""
+    """One attempt at a route: the first choice, or an escalation.
+
+    ``checks`` must be met before its outcome acts; ``oracle`` judges its candidates, where it asks
+    for several.
+    """
 
     name: str
     spec: StrategySpec
     path: KeyPath
+    checks: tuple[Check, ...] = ()
+    oracle: str | None = None
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -254,7 +263,7 @@ def hops_of(table: PolicyTable, resolved: Resolved) -> tuple[Hop, ...]:
     """
     after = escalations(table, resolved)
     if resolved.orchestrator != "cascade":
-        return (first_hop(table, resolved), *after)
+        return armed(table, resolved.row, (first_hop(table, resolved), *after))
     settings = resolved.row.cascade or Cascade()
     if settings.steps is None:
         steps = (first_hop(table, resolved), *after)
@@ -263,7 +272,7 @@ def hops_of(table: PolicyTable, resolved: Resolved) -> tuple[Hop, ...]:
         path = resolved.key("cascade")
         steps = tuple(_escalation(table, resolved, name, path) for name in settings.steps)
         rest = after
-    return (*_accepting(table, resolved, settings, steps), *rest)
+    return armed(table, resolved.row, (*_accepting(table, resolved, settings, steps), *rest))
 
 
 def _accepting(
@@ -283,16 +292,21 @@ def _accepting(
             where=table.cite(*resolved.path),
             fix='add escalate_to = ["frontier"], or cascade.steps',
         )
-    if settings.accept == "oracle":
-        # Nobody would ask the oracle, and the step would be accepted whatever it answered.
+    judge = scored_by(table, resolved.row)
+    if settings.accept == "oracle" and judge is None:
         raise PolicyError(
-            'accept = "oracle" is not acted on by this version of the engine',
+            'accept = "oracle", and the row has none that can judge without a label',
             where=table.cite(*resolved.key("cascade")),
-            fix='accept = "posterior", "agreement" or "margin"',
+            fix='oracle = "NAME" of such an [oracles.NAME], or accept = "posterior"',
         )
     made = []
     for place, hop in enumerate(steps[:-1]):
         threshold = thresholds[place] if len(thresholds) > 1 else thresholds[0]
+        if settings.accept == "oracle" and judge is not None:
+            floor = None if settings.thresholds is None else threshold
+            check = Check(purpose="accept", oracle=judge, floor=floor)
+            made.append(replace(hop, checks=(*hop.checks, check)))
+            continue
         accept = Acceptance(by=settings.accept, threshold=threshold)
         made.append(replace(hop, spec=hop.spec.model_copy(update={"accept": accept})))
     return (*made, steps[-1])
@@ -419,17 +433,24 @@ def _models(table: PolicyTable, row: TaskRow, path: KeyPath) -> tuple[str, ...]:
 
 
 def calibration_of(table: PolicyTable, path: KeyPath, name: str) -> Calibration:
-    """Read the calibration file that the key at ``path`` names, beside the file that names it.
+    """The calibration file that the key at ``path`` names, beside the file that names it.
+
+    Read once a table: a file that changes is for the table that is loaded next.
 
     Raises:
         PolicyError: naming the key's place, and the file with what is wrong with it.
     """
     place = table.place(*path)
     folder = Path(place.file).parent if place is not None else Path()
+    known = table._read.get(folder / name)
+    if isinstance(known, Calibration):
+        return known
     try:
-        return load_calibration(folder / name)
+        made = load_calibration(folder / name)
     except DataError as error:
         raise PolicyError(str(error), where=table.cite(*path)) from None
+    table._read[folder / name] = made
+    return made
 
 
 def _spec(
@@ -461,7 +482,7 @@ def _spec(
         values["aggregator"] = row.aggregator or calibration.aggregator
     elif row.aggregator is not None:
         values["aggregator"] = row.aggregator
-    if _never_settled(row, values.get("aggregator", "majority")):
+    if row.latency == "fast" or _never_settled(row, values.get("aggregator", "majority")):
         values["waves"], values["stop"] = (), None
     for key in StrategySpec.model_fields:
         if key in values or (alone and key in ("min_agreement", "veto")):

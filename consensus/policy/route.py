@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from consensus.ballots import PICO
 from consensus.errors import TaskError
+from consensus.orchestrators.panel_session import BYTES_PER_TOKEN
 from consensus.policy.mix import coin_of, toss
 from consensus.policy.resolve import Hop, Resolved, hops_of, resolve, row_path
 from consensus.policy.rows import Mixed, TaskRow, When
@@ -13,9 +14,6 @@ from consensus.policy.table import PolicyTable
 from consensus.tasks import Generate, Kind, Task
 
 __all__ = ["BYTES_PER_TOKEN", "Hop", "Route", "estimate_tokens", "route", "route_type"]
-
-BYTES_PER_TOKEN = 4
-"""UTF-8 bytes in a token of English text: for rules and estimates, never for the window guard."""
 
 _EXPECTED_OUTPUT: dict[Kind, int] = {
     "approve": 150,

@@ -34,6 +34,7 @@ __all__ = [
     "Consequence",
     "Debate",
     "DefaultsRow",
+    "LatencyNeed",
     "LossTable",
     "Mixed",
     "PanelFields",
@@ -41,11 +42,13 @@ __all__ = [
     "Stop",
     "StrategyTable",
     "TaskRow",
+    "Triggers",
     "When",
 ]
 
 Consequence = Literal["low", "medium", "high", "irreversible"]
 BallotForm = Literal["structured", "token", "auto"]
+TriggerFailure = Literal["off_list", "schema", "unreadable", "empty", "truncated", "refusal"]
 
 BUILT_IN: dict[OrchestratorName, str] = {
     "single": "one model, one call",
@@ -125,7 +128,14 @@ class Cascade(Strict):
         default="posterior", description="What is compared with the thresholds."
     )
     thresholds: Annotated[tuple[Share, ...], Field(strict=False, min_length=1)] | None = Field(
-        default=None, description="One for each step but the last; one number serves all."
+        default=None,
+        description="One for each step but the last; one number serves all. "
+        "Of an oracle it is the score; without one, its own idea of acceptable.",
+    )
+    p95_s: Annotated[tuple[Amount, ...], Field(strict=False, min_length=1)] | None = Field(
+        default=None,
+        description="Measured 95th percentile of each step's latency, in seconds, escalations "
+        "included; checked against latency_need.",
     )
 
 
@@ -141,6 +151,36 @@ class Mixed(Strict):
 
     share: Annotated[float, Field(gt=0, lt=1)] = Field(description="Share of the tasks.")
     strategy: Name = Field(description="As strategy.")
+
+
+class Triggers(Strict):
+    """What sends a task on to the next hop, besides the row's rule; off where it is not given."""
+
+    on: Annotated[tuple[TriggerFailure, ...], Field(strict=False)] = Field(
+        default=(),
+        description="Failures of any one seat's answer that send the task on: off_list (a label "
+        "outside the set), schema, unreadable, empty, truncated, refusal. Without it they only "
+        "cost the seat its voice.",
+    )
+    failure_rate: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        default=0.05,
+        description="Share of a hop's answers that cannot be used, in the window, above which the "
+        "next hop is asked directly until it recovers.",
+    )
+    window: Annotated[int, Field(ge=20, le=100_000)] = Field(
+        default=100, description="Tasks of the row that failure_rate looks back on."
+    )
+    quality: Share | None = Field(
+        default=None,
+        description="Score of the row's oracle below which an outcome is not acted upon.",
+    )
+
+
+class LatencyNeed(Strict):
+    """How long a caller can wait."""
+
+    p95_s: Amount = Field(description="Seconds within which 95 of 100 decisions must be there.")
+    interactive: bool = Field(default=False, description="Whether a person waits for it.")
 
 
 class PanelFields(Strict):
@@ -323,6 +363,12 @@ class DefaultsRow(PanelFields):
     expected_output_tokens: Count | None = Field(
         default=None, description="Tokens of a typical answer; for estimates and rules."
     )
+    triggers: Triggers | None = Field(
+        default=None, description="What sends a task on to the next hop, besides the rule."
+    )
+    latency_need: LatencyNeed | None = Field(
+        default=None, description="How long a caller can wait; checked, and never enforced."
+    )
     when: Annotated[tuple[When, ...], Field(strict=False)] | None = Field(
         default=None, description="Rules on a task's length and structure; the first match wins."
     )
@@ -360,11 +406,14 @@ class TaskRow(DefaultsRow):
     output_schema: dict[str, Any] | None = Field(
         default=None, alias="schema", description="JSON Schema of Generate tasks that bring none."
     )
-    oracle: str | None = Field(
-        default=None, description="Oracle: the executable definition of an acceptable answer."
+    oracle: Name | None = Field(
+        default=None,
+        description="Name under [oracles]: the executable definition of an acceptable answer. It "
+        "is the gate too, where it is code that needs no label.",
     )
-    gate: str | None = Field(
-        default=None, description="Oracle that must pass before the decision acts."
+    gate: Name | None = Field(
+        default=None,
+        description="Name under [oracles] of what an outcome must pass before it acts.",
     )
     floor: Share | None = Field(
         default=None, description="Quality below which no route may serve this type."
