@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import re
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from consensus.ballots import PICO
+from consensus.cli._time import moment
 
 if TYPE_CHECKING:
     from consensus.decisions import Decision
@@ -48,9 +46,6 @@ Since = Annotated[
     str | None,
     typer.Option(help="From this day on: 2026-11-22, 2026-11-22T08:30, or an age: 90m, 24h, 7d."),
 ]
-
-_AGE = re.compile(r"(\d{1,6})([mhdw])")
-_SECONDS = {"m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 
 
 @app.command()
@@ -124,7 +119,7 @@ def list_(
         raise typer.BadParameter(f"{action!r} is not act, escalate or abstain")
     with _opened(ledger, policy) as book:
         found = list_decisions(
-            book, task_type=task_type, action=action, since=_time(since), limit=limit
+            book, task_type=task_type, action=action, since=moment(since), limit=limit
         )
     if as_json:
         _print_json([decision.to_json() for decision in found])
@@ -159,7 +154,7 @@ def stats(
     from consensus.ledger.queries import type_stats
 
     with _opened(ledger, policy) as book:
-        found = type_stats(book, since=_time(since))
+        found = type_stats(book, since=moment(since))
     if as_json:
         _print_json([one.to_json() for one in found])
         return
@@ -248,21 +243,6 @@ def _conclude(receipt: Receipt) -> Decision:
     from consensus.assembly import conclude_receipt
 
     return conclude_receipt(receipt)
-
-
-def _time(text: str | None) -> float | None:
-    """A day, a time or an age as seconds since 1970; without a zone it is UTC."""
-    if text is None:
-        return None
-    if match := _AGE.fullmatch(text):
-        return time.time() - int(match[1]) * _SECONDS[match[2]]
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise typer.BadParameter(
-            f"--since {text!r} is no time: write 2026-11-22, 2026-11-22T08:30, 90m, 24h or 7d"
-        ) from None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
 def _console() -> Any:
