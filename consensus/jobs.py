@@ -23,6 +23,7 @@ from consensus.errors import ConsensusError, DataError, ProviderError, TaskError
 from consensus.ledger.jobs import Job, PaidCalls
 from consensus.ledger.receipts import task_sha256
 from consensus.ledger.store import Ledger
+from consensus.policy.reload import Setup
 from consensus.tasks import MAX_TASK_BYTES, Task, parse_task
 
 __all__ = ["JobRun", "Line", "count_lines", "read_tasks", "unanswered"]
@@ -209,6 +210,9 @@ class JobRun:
     async def rows(self) -> AsyncGenerator[dict[str, Any], None]:
         """Decide the file; each row as it is written.
 
+        One table and one book of prompts rule the whole file: an engine that reloads holds on to
+        those that were in force when the job began.
+
         Raises:
             DataError: the input cannot be read, or the output not written.
             ProviderError: a key is missing or wrong, or a model does not exist: no task could be
@@ -221,22 +225,27 @@ class JobRun:
         ledger = self.engine.ledger
         if ledger is None:
             raise DataError("a job needs a ledger", fix="leave ledger=False out")
+        async with self.engine.pinned() as setup, aclosing(self._job(ledger, setup)) as rows:
+            async for row in rows:
+                yield row
+
+    async def _job(self, ledger: Ledger, setup: Setup) -> AsyncGenerator[dict[str, Any], None]:
         job = ledger.open_job(
             input_sha256="",
-            policy_version=self.engine.table.version_hash,
-            options=self._identity(),
+            policy_version=setup.table.version_hash,
+            options=self._identity(setup),
         )
         if self.fresh and job.resumed:
             ledger.finish_job(job)
             job = ledger.open_job(
                 input_sha256="",
-                policy_version=self.engine.table.version_hash,
-                options=self._identity(),
+                policy_version=setup.table.version_hash,
+                options=self._identity(setup),
             )
         done = ledger.finished(job.job_id)
         paid = ledger.paid_calls(job.job_id)
         try:
-            async with aclosing(self._decide(ledger, job, done, paid)) as rows:
+            async with aclosing(self._decide(ledger, setup, job, done, paid)) as rows:
                 with _Output(self.output) as out:
                     async for row in rows:
                         out.write(row)
@@ -244,18 +253,18 @@ class JobRun:
         finally:
             ledger.leave_job(job)
 
-    def _identity(self) -> dict[str, Any]:
+    def _identity(self, setup: Setup) -> dict[str, Any]:
         return {
             "output": str(self.output.resolve()),
             "type": self.task_type,
             "frontier": self.frontier,
-            "prompts": self.engine.book.sha256,
+            "prompts": setup.book.sha256,
         }
 
     async def _decide(
-        self, ledger: Ledger, job: Job, done: set[int], paid: PaidCalls
+        self, ledger: Ledger, setup: Setup, job: Job, done: set[int], paid: PaidCalls
     ) -> AsyncGenerator[dict[str, Any], None]:
-        policy_row = self.engine.table.tasks.get(self.task_type)
+        policy_row = setup.table.tasks.get(self.task_type)
         supplied = policy_row.task_defaults() if policy_row is not None else {}
         lines = read_tasks(self.source, task_type=self.task_type, row=supplied)
 
@@ -275,6 +284,7 @@ class JobRun:
                     frontier=self.frontier,
                     decision_id=job.decision_id(key),
                     paid=paid,
+                    setup=setup,
                 )
             except ConsensusError as error:
                 if not isinstance(error, TaskError):

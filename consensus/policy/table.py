@@ -69,6 +69,7 @@ class PolicyTable(Strict):
     _source: str = PrivateAttr(default="PolicyTable")
     _routes: dict[object, object] = PrivateAttr(default_factory=dict)
     _oracles: dict[str, Oracle] = PrivateAttr(default_factory=dict)
+    _read: dict[object, object] = PrivateAttr(default_factory=dict)
 
     @cached_property
     def version_hash(self) -> str:
@@ -125,4 +126,5 @@ class PolicyTable(Strict):
         table._source = source
         table._routes = {}
         table._oracles = {}
+        table._read = {}
         return table
