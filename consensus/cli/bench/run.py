@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from consensus.benchmark.runs import Run, RunOutcome
     from consensus.policy.table import PolicyTable
 
-__all__ = ["run"]
+__all__ = ["clock", "run"]
 
 
 def run(
@@ -302,19 +302,20 @@ def _show_estimate(estimate: RunEstimate, *, as_json: bool) -> None:
             f"{mark}{row.output_tokens:,}",
             f"{mark}{row.usd:.4f}",
             f"{row.worst_usd:.4f}",
-            f"{mark}{_clock(row.seconds)}",
+            f"{mark}{clock(row.seconds)}",
         )
     out = stdout()
     out.print(table)
     out.print(
         f"about ${estimate.usd:.4f} (at most ${estimate.worst_usd:.4f}) and "
-        f"{_clock(estimate.seconds)}; ${estimate.spent_usd:.4f} is spent already",
+        f"{clock(estimate.seconds)}; ${estimate.spent_usd:.4f} is spent already",
         markup=False,
     )
     note("~ assumed: answers as long and as slow as usual; repairs and retries come on top")
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """A stretch of time as people say it."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
