@@ -1,0 +1,73 @@
+"""What a task type's suite holds already: by stratum, and as texts that are not written again."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from consensus.benchmark.suites import load_suite
+from consensus.policy.audit.model import Audit
+from consensus.tasks import Task
+
+__all__ = ["Existing", "existing_cases", "suite_folders"]
+
+
+@dataclass(slots=True)
+class Existing:
+    """Cases that are there.
+
+    Attributes:
+        counts: task type → cases by (category, misleading), as their tags say.
+        texts: task type → what their judge reads.
+    """
+
+    counts: dict[str, Counter[tuple[str, bool]]] = field(default_factory=dict)
+    texts: dict[str, list[str]] = field(default_factory=dict)
+
+
+def existing_cases(audit: Audit) -> Existing:
+    """The cases of the suites that an audit names.
+
+    Raises:
+        SuiteError: a suite cannot be read.
+    """
+    found = Existing()
+    suites = {}
+    for name, task in audit.tasks.items():
+        if task.suite is None:
+            continue
+        folder = audit.root / task.suite
+        if folder not in suites:
+            suites[folder] = load_suite(folder)
+        counts = found.counts.setdefault(name, Counter())
+        texts = found.texts.setdefault(name, [])
+        for case in suites[folder].cases:
+            if case.type == name:
+                category = next((tag for tag in case.tags if tag in task.categories), "")
+                counts[category, "adversarial" in case.tags] += 1
+                texts.append(_text(case.task))
+    return found
+
+
+def suite_folders(audit: Audit) -> list[Path]:
+    """The suites that an audit names, each once."""
+    return list(
+        dict.fromkeys(audit.root / task.suite for task in audit.tasks.values() if task.suite)
+    )
+
+
+def _text(task: Task) -> str:
+    data = task.model_dump(mode="json")
+    parts: list[str] = []
+    for name in ("subject", "a", "b", "items", "messages"):
+        value = data.get(name)
+        if isinstance(value, str):
+            parts.append(value)
+        elif isinstance(value, list):
+            parts += [
+                str(each.get("content", "")) if isinstance(each, dict) else str(each)
+                for each in value
+                if not (isinstance(each, dict) and each.get("role") == "system")
+            ]
+    return "\n".join(parts)
