@@ -119,6 +119,10 @@ class Gateway:
     async def _call(
         self, request: Request, ctx: CallContext, records: list[CallRecord]
     ) -> Completion:
+        # A row's fallbacks serve its whole panel, and a model cannot stand in for itself.
+        if request.model in ctx.fallbacks:
+            others = tuple(model for model in ctx.fallbacks if model != request.model)
+            ctx = replace(ctx, fallbacks=others)
         canonical = canonical_request(request)
         key = sha256(canonical).hexdigest()
         if self._tape is not None or ctx.paid is not None:

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict
 from consensus.aggregation.conformal import prediction_sets
 from consensus.ballots import Answer, Ballot, Failure
 from consensus.decisions import Action
+from consensus.errors import FailureClass
 from consensus.orchestrators.calibration import Stage
 from consensus.orchestrators.checks import (
     Judgement,
@@ -128,6 +129,8 @@ def propose(
         reasons.extend(_failures_named(hop))
         reasons.extend(f"{hop.name}: {note}" for note in hop.notes)
         valid = sum(ballot.role != "judge" for ballot in hop.ballots)
+        if place < len(hops) - 1:
+            reasons.extend(_triggers(hop, mute=valid < hop.spec.quorum))
         if valid >= hop.spec.quorum:
             voiced.append(hop)
             escalated.append(place > 0)
@@ -342,7 +345,7 @@ def _objections(
 ) -> list[str]:
     """Why the leader may not be acted upon; empty if it may."""
     found = [
-        f"trigger: a seat's answer was {failure}, which the row sends on"
+        f"trigger: {hop.name} gave {_TRIGGERS.get(failure, failure)}, which the row sends on"
         for failure in sorted({f.failure for f in hop.failures} & set(spec.escalate_on))
     ]
     counted = hop.counted
@@ -431,6 +434,27 @@ def _failures_named(hop: HopRecord) -> list[str]:
 def _failure_sentence(name: str, failure: Failure) -> str:
     who = f"seat {failure.seat} ({failure.model}, {failure.framing})"
     return f"{name}: {who} failed: {failure.failure}"
+
+
+_TRIGGERS: dict[FailureClass, str] = {
+    "off_list": "a label outside the set",
+    "schema": "an answer outside its schema",
+    "refusal": "a refusal",
+    "empty": "an empty answer",
+    "truncated": "an answer that was cut off",
+    "unreadable": "an answer that cannot be read",
+}
+
+
+def _triggers(hop: HopRecord, *, mute: bool) -> list[str]:
+    """What the answers did that sent the task on: all of it where nothing was left to conclude."""
+    counted = _TRIGGERS.keys() if mute else set(hop.spec.escalate_on)
+    said = sorted(
+        {_TRIGGERS.get(f.failure, f.failure) for f in hop.failures if f.failure in counted}
+    )
+    if not said:
+        return []
+    return [f"trigger: {hop.name} gave {' and '.join(said)}: the next hop was asked"]
 
 
 def _name(kind: Kind, options: Sequence[str], option: str) -> str:

@@ -19,7 +19,7 @@ from consensus.orchestrators.concluding import Conclusion, conclude
 from consensus.orchestrators.spec import HopRecord, Losses, Poll, Stopping, StrategySpec
 from consensus.tasks import Task
 
-__all__ = ["CLOSED", "settled"]
+__all__ = ["CLOSED", "only_counts", "settled"]
 
 CLOSED = frozenset({"approve", "choose", "compare"})
 """Kinds with a closed set of answers: only their panels can be stopped early."""
@@ -45,6 +45,8 @@ def settled(task: Task, spec: StrategySpec, poll: Poll, remaining: int) -> str |
     counts = np.array([sum(b.answer == o for b in poll.ballots) for o in task.options])
     confidence = stop.confidence or CONFIDENCE
     if stop.rule == "margin":
+        if not only_counts(spec):
+            return None
         return _margin(task, spec, poll, remaining, counts)
     if stop.rule == "ahead_by_k":
         lead = lead_needed(spec.cold_start.accuracy, len(task.options), 1 - confidence)
@@ -59,6 +61,16 @@ def settled(task: Task, spec: StrategySpec, poll: Poll, remaining: int) -> str |
         done = bool(beta_decided(counts, confidence))
         return f"the panel's answer is settled at {confidence:g}" if done else None
     return _value(task, spec, counts, poll, remaining)
+
+
+def only_counts(spec: StrategySpec) -> bool:
+    """Whether a strategy's outcome follows from counts, so that ``margin`` can be certain of it.
+
+    A mean moves no further than to the surest ballots that could still come, which are tried. What
+    learned aggregators and confidences make of ballots not yet seen, no finite number of trials can
+    bound.
+    """
+    return spec.aggregator in ("majority", "mean") and spec.calibration is None
 
 
 def _margin(

@@ -11,10 +11,8 @@ from consensus.policy.rows import BUILT_IN
 
 __all__ = ["NOT_ACTED_ON", "check_row"]
 
-NOT_ACTED_ON = ("gate", "oracle", "shadow")
+NOT_ACTED_ON = ("shadow",)
 """Keys of a row that are kept for tools and that no engine acts on yet."""
-
-_PANEL_SETTINGS = ("waves", "stop", "debate", "latency")
 
 
 def check_row(
@@ -48,15 +46,6 @@ def check_row(
         )
     for name in NOT_ACTED_ON:
         if getattr(resolved.row, name) is not None:
-            found.add(
-                "warning",
-                "not-acted-on",
-                resolved.key(name),
-                "is kept, and this version of the engine does not act on it",
-                "do it yourself before the downstream action" if name != "shadow" else None,
-            )
-    for name in _PANEL_SETTINGS:
-        if getattr(resolved.row, name) is not None and name not in type(first.spec).model_fields:
             found.add(
                 "warning",
                 "not-acted-on",
@@ -151,14 +140,6 @@ def _check_agreement(
 
 def _check_consequence(found: Findings, resolved: Resolved) -> None:
     row = resolved.row
-    if row.consequence == "irreversible" and row.gate is None and row.oracle is None:
-        found.add(
-            "error",
-            "no-gate",
-            resolved.key("consequence"),
-            "an irreversible row needs a gate between the decision and what it sets off",
-            'add gate = "ORACLE" (or oracle = "…")',
-        )
     judged = row.losses is not None or row.alpha is not None
     if row.consequence in ("high", "irreversible") and not judged and row.escalate_to is None:
         found.add(

@@ -7,6 +7,12 @@ from datetime import UTC, date, datetime
 from consensus.policy._check_calibrations import check_calibrations, check_files
 from consensus.policy._check_models import check_prices, check_retired, named_models
 from consensus.policy._check_names import check_names
+from consensus.policy._check_oracles import (
+    check_acting,
+    check_latency,
+    check_oracles,
+    live_graders,
+)
 from consensus.policy._check_rows import check_row
 from consensus.policy._checking import Findings, Prices, Prompts, follow_rows
 from consensus.policy.findings import Code, Finding
@@ -24,6 +30,8 @@ LOAD_CODES: frozenset[Code] = frozenset(
         "cascade",
         "calibration",
         "quorum",
+        "oracle",
+        "gate",
         "no-gate",
     }
 )
@@ -47,9 +55,12 @@ def check(
     found = Findings(table)
     check_names(table, found, prompts)
     check_files(table, found)
+    check_oracles(table, found)
     routes = list(follow_rows(table, found))
     for resolved, hops in routes:
         check_row(found, resolved, hops, prompts)
+        check_acting(found, resolved, hops)
+        check_latency(found, resolved, hops)
         check_calibrations(found, resolved, hops, prompts)
     if table.defaults.tier is None and table.defaults.models is None:
         found.add(
@@ -65,6 +76,7 @@ def check(
         prices = PriceBook(overrides=table.price_overrides())
     found.items += check_prices(table, prices)
     day = today or datetime.now(UTC).date()
-    check_retired(found, named_models(table, routes), prices, day)
+    graders = live_graders(table, [resolved for resolved, _ in routes], prices, found)
+    check_retired(found, {**graders, **named_models(table, routes)}, prices, day)
     unique = {(f.code, f.key, f.message): f for f in found.items}
     return sorted(unique.values(), key=lambda f: (f.file or "", f.line or 0, f.key, f.message))

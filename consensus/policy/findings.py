@@ -44,7 +44,8 @@ Code = Literal[
     "quorum",
     "agreement",
     "even-seats",
-    "gate",  # an oracle that cannot do what the row asks of it
+    "oracle",  # one that cannot be made
+    "gate",  # one that cannot do what the row asks of it
     "no-gate",
     "latency",
     "no-losses",

@@ -106,7 +106,17 @@ def test_the_contract_has_no_fault(tmp_path: Path) -> None:
             8,
             "neither losses, alpha nor escalate_to",
         ),
-        ('gate = "my_oracle"', "warning", "not-acted-on", "gate", 8, "does not act on it"),
+        (
+            'shadow = { share = 0.1, route = "frontier" }',
+            "warning",
+            "not-acted-on",
+            "shadow",
+            8,
+            "does not act on it",
+        ),
+        # oracles
+        ('gate = "my_oracle"', "error", "unknown-name", "gate", 8, "add [oracles.my_oracle]"),
+        ('oracle = "my_oracle"', "error", "unknown-name", "oracle", 8, "is no oracle"),
         # kinds
         ('kind = "rank"\nscale = [1, 5]', "error", "kind", "scale", 9, "kind score"),
         ('kind = "rank"\noptions = ["a", "b"]', "error", "kind", "options", 9, "kind choose"),
