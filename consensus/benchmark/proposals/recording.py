@@ -1,0 +1,539 @@
+"""A run as seats that have answered: what a panel of the engine would have got, case by case.
+
+A live run's variants are framings of the engine, so a seat gets the answer that was given under its
+own framing (and, where one was recorded, under its own order of the options). A recording of
+somebody else's prompts has one variant a model, which then stands for every framing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from consensus.ballots import PICO, Answer, Ballot, ConfidenceSource, Cost, Failure, Usage
+from consensus.benchmark.cases import Case
+from consensus.benchmark.evidence import resolve_members
+from consensus.benchmark.judging import option_name
+from consensus.benchmark.run_format import RecordedRun
+from consensus.benchmark.suites import Suite, load_suite
+from consensus.errors import DataError, FailureClass, SuiteError, TaskError
+from consensus.models.prices import PriceBook
+from consensus.oracles import Rubric
+from consensus.panel.book import PromptBook
+from consensus.panel.seats import Seat
+from consensus.tasks import KINDS, Kind, Task, parse_task
+
+__all__ = ["Recording", "SeatAnswer", "recording_of", "task_types", "type_name"]
+
+_KINDS: Mapping[str, Kind] = {"choice": "choose", "pairwise": "compare", "approval": "approve"}
+_OPTIONS = {"approve": {"accept": "approve"}, "compare": {"1": "A", "2": "B"}}
+_ALLOWED: Mapping[Kind, tuple[str, ...]] = {
+    "approve": ("criteria", "subject"),
+    "choose": ("criteria", "subject", "options"),
+    "compare": ("criteria", "subject", "a", "b"),
+    "rank": ("criteria", "subject", "items"),
+    "score": ("criteria", "subject", "scale"),
+    "generate": ("messages", "schema"),
+}
+_FAILURES: Mapping[str, FailureClass | None] = {"": None} | {
+    name: name for name in get_args(FailureClass)
+}
+_FIELDS = ("subject", "criteria", "a", "b", "items", "scale", "messages", "schema")
+
+
+@dataclass(frozen=True, slots=True)
+class SeatAnswer:
+    """One recorded answer, as a seat would bring it home.
+
+    Attributes:
+        answer: None for a failure, whose class is ``failure``.
+        order: of the options as that seat saw them; empty where it is not known.
+        usd: at today's price of the model; NaN where unknown.
+        tokens: input (cached included), read from a cache, output, reasoning; NaN where unknown.
+    """
+
+    answer: Answer | None
+    failure: FailureClass | None
+    confidence: float | None
+    source: ConfidenceSource | None
+    distribution: tuple[tuple[str, float], ...] | None
+    order: tuple[int, ...]
+    usd: float
+    latency_s: float
+    tokens: tuple[float, float, float, float]
+
+    def as_seat(self, seat: Seat) -> Ballot | Failure:
+        """The ballot or failure that this seat returns."""
+        common: dict[str, Any] = {
+            "seat": seat.index,
+            "model": seat.model,
+            "framing": seat.framing,
+            "order": seat.order,
+            "cost": Cost(pico_usd=0 if math.isnan(self.usd) else round(self.usd * PICO)),
+            "latency_s": 0.0 if math.isnan(self.latency_s) else self.latency_s,
+        }
+        if self.answer is None:
+            return Failure.model_construct(
+                **common,
+                failure=self.failure or "unreadable",
+                message="",
+                served_model=None,
+                calls=(),
+                usage=Usage(),
+            )
+        return Ballot.model_construct(
+            **common,
+            answer=self.answer,
+            confidence=self.confidence,
+            confidence_source=self.source,
+            distribution=None if self.distribution is None else dict(self.distribution),
+            rationale="",
+            earlier=(),
+            role="ballot",
+            served_model=None,
+            calls=(),
+            usage=Usage(),
+        )
+
+
+NOBODY = SeatAnswer(None, "unreadable", None, None, None, (), 0.0, 0.0, (0.0, 0.0, 0.0, 0.0))
+"""A case that this model was never asked: no answer, and nothing paid."""
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One task type of a run, under the policy's names.
+
+    Attributes:
+        task_type: its name; ``stratum``: as the run spells it; kind: of all its tasks.
+        tasks: in the order of ``case_ids``.
+        models: the policy's names of the models that answered, each once.
+        framings: the framings that every model was asked under; None where the recorded prompts
+            are not the engine's.
+        depth: model → answers that it has on most cases under one framing.
+        answers: (model, framing or "") → for each case its answers by sample.
+        credit: option name → how right it is, a case.
+        judge_with: a live run's own suite cases, by id, with their oracle; None without a suite.
+    """
+
+    name: str
+    task_type: str
+    stratum: str
+    kind: Kind
+    case_ids: tuple[str, ...]
+    tasks: tuple[Task, ...]
+    models: tuple[str, ...]
+    framings: tuple[str, ...] | None
+    depth: Mapping[str, int]
+    answers: Mapping[tuple[str, str], tuple[tuple[SeatAnswer, ...], ...]]
+    credit: tuple[Mapping[str, float], ...]
+    source: Mapping[str, Any]
+    judge_with: tuple[Suite, Mapping[str, Case]] | None = None
+    left_out: int = 0
+    notes: tuple[str, ...] = ()
+    _judged: dict[tuple[int, str], float] = field(default_factory=dict, repr=False)
+
+    def __len__(self) -> int:
+        return len(self.case_ids)
+
+    def given(self, case: int, model: str, framing: str) -> tuple[SeatAnswer, ...]:
+        """The answers of a model to a case under a framing, by sample."""
+        found = self.answers.get((model, framing if self.framings is not None else ""))
+        return found[case] if found is not None else ()
+
+    def worth(self, case: int, outcome: Answer) -> float:
+        """How right an outcome is: as recorded, else as the suite's oracle says; else not at all.
+
+        A median or a merged order may be an answer that nobody gave.
+        """
+        name = option_name(self.tasks[case], outcome)
+        known = self.credit[case].get(name)
+        if known is not None:
+            return known
+        key = (case, name)
+        if key not in self._judged:
+            self._judged[key] = self._ask_oracle(case, outcome)
+        return self._judged[key]
+
+    def _ask_oracle(self, case: int, outcome: Answer) -> float:
+        if self.judge_with is None:
+            return 0.0
+        suite, cases = self.judge_with
+        given = cases[self.case_ids[case]]
+        oracle = suite.oracle(given)
+        if isinstance(oracle, Rubric):
+            return 0.0
+        try:
+            return float(oracle.judge(outcome, given.reference).passed)
+        except SuiteError:
+            return 0.0
+
+    @property
+    def served(self) -> dict[str, tuple[str, ...]]:
+        """The models that really answered, by the policy's name; empty where nobody wrote it."""
+        given: Mapping[str, Sequence[str]] = self.source.get("served", {})
+        return {model: tuple(given[model]) for model in self.models if given.get(model)}
+
+
+def task_types(run: RecordedRun) -> tuple[str, ...]:
+    """The task types that a run has cases of."""
+    return tuple(sorted(set(run.cases.strata)))
+
+
+def type_name(run: RecordedRun, stratum: str) -> str:
+    """A stratum as the policy may name it: letters, digits, ``_ . -``; the run's name for none."""
+    plain = re.sub(r"[^A-Za-z0-9_.-]+", "_", stratum or run.name).strip("_.-")
+    return plain[:64] or "cases"
+
+
+def recording_of(
+    run: RecordedRun,
+    stratum: str,
+    *,
+    folder: Path,
+    book: PromptBook,
+    prices: PriceBook,
+    names: Mapping[str, str] | None = None,
+    variant: str | None = None,
+    models: Sequence[str] | None = None,
+) -> Recording:
+    """One task type's cases with every model's answers.
+
+    Args:
+        run: as :func:`~consensus.benchmark.recorded.load_run` reads it.
+        stratum: one of :func:`task_types`; :func:`type_name` is the task type's name.
+        folder: of the run.
+        book: knows which variants are framings.
+        prices: today's, by the policy's names; recorded prices serve where it knows none.
+        names: recorded name → the policy's, for models and options.
+        variant: for recordings of other prompts; see :func:`.evidence.resolve_members`.
+        models: only these, by the policy's names.
+
+    Raises:
+        DataError: several kinds under one type, options that no task of the kind has, no case.
+    """
+    called = dict(names or {})
+    task_type = type_name(run, stratum)
+    rows = np.array([i for i, s in enumerate(run.cases.strata) if s == stratum], dtype=np.int64)
+    if not rows.size:
+        raise DataError(f'has no cases of type "{stratum}"', where=run.name)
+    part = run.take_cases(rows)
+    kinds = sorted({_KINDS.get(kind, kind) for kind in part.cases.kinds})
+    if len(kinds) != 1 or kinds[0] not in KINDS:
+        raise DataError(
+            f'the cases of "{task_type}" are of kind {", ".join(kinds)}',
+            where=run.name,
+            fix="give each kind a task type of its own",
+        )
+    kind: Kind = kinds[0]
+    called = {**_OPTIONS.get(kind, {}), **called}
+    wanted = [m for m in part.models() if models is None or called.get(m, m) in models]
+    if not wanted:
+        raise DataError(f'nobody answered the cases of "{task_type}"', where=run.name)
+    framed = all(v in book.framings for m in wanted for v in part.variants(m))
+    chosen = _members(part, wanted, variant, framed=framed)
+    shared = None
+    if framed:
+        sets = [set(part.variants(model)) for model in wanted]
+        common = set.intersection(*sets)
+        shared = tuple(f for f in book.sequence(kind) if f in common)
+        shared += tuple(sorted(common - set(shared)))
+    keep = _answered(part, wanted, chosen)
+    part = part.take_cases(keep)
+    details = _details(folder, set(part.cases.ids))
+    tasks = tuple(_task(part, i, task_type, kind, called) for i in range(len(part.cases)))
+    answers = _answers(part, chosen, details, tasks, called, prices, framed=framed)
+    renamed = tuple(called.get(model, model) for model in wanted)
+    return Recording(
+        name=run.name,
+        task_type=task_type,
+        stratum=stratum,
+        kind=kind,
+        case_ids=part.cases.ids,
+        tasks=tasks,
+        models=renamed,
+        framings=shared,
+        depth={called.get(m, m): _depth(answers, called.get(m, m)) for m in wanted},
+        answers=answers,
+        credit=tuple(
+            {
+                called.get(name, name): float(part.cases.credit[i, k])
+                for k, name in enumerate(part.cases.options[i])
+            }
+            for i in range(len(part.cases))
+        ),
+        source={**run.source, "served": _served(folder, called)},
+        judge_with=_suite(folder),
+        left_out=int(rows.size - keep.size),
+        notes=tuple(run.report.notes[:3]),
+    )
+
+
+# -- members and cases -----------------------------------------------------------------------------
+
+
+def _members(
+    run: RecordedRun, models: Sequence[str], variant: str | None, *, framed: bool
+) -> dict[str, dict[str, int]]:
+    """model → (framing, or "" for somebody else's prompts) → its member's index."""
+    index = {member: i for i, member in enumerate(run.members)}
+    if framed:
+        return {
+            model: {m.variant: i for m, i in index.items() if m.model == model} for model in models
+        }
+    found = resolve_members(run, models, variant)
+    return {model: {"": index[found[model][0]]} for model in models}
+
+
+def _answered(
+    run: RecordedRun, models: Sequence[str], chosen: Mapping[str, Mapping[str, int]]
+) -> NDArray[np.int64]:
+    """Cases that every one of the models has answered at least once (a failure is an answer)."""
+    keep = np.ones(len(run.cases), dtype=bool)
+    for model in models:
+        mine = np.isin(run.rows.member, list(chosen[model].values()))
+        asked = np.zeros(len(run.cases), dtype=bool)
+        asked[run.rows.case[mine]] = True
+        keep &= asked
+    if not keep.any():
+        raise DataError(
+            "no case was answered by every model", where=run.name, fix="--models: name fewer"
+        )
+    return np.flatnonzero(keep)
+
+
+def _depth(
+    answers: Mapping[tuple[str, str], tuple[tuple[SeatAnswer, ...], ...]], model: str
+) -> int:
+    """Answers under one framing that at least nine cases of ten have."""
+    fewest = []
+    for (name, _), cases in answers.items():
+        if name == model:
+            counts = np.sort([len(samples) for samples in cases])
+            fewest.append(int(counts[len(counts) // 10]))
+    return min(fewest, default=0)
+
+
+def _task(
+    run: RecordedRun, case: int, task_type: str, kind: Kind, called: Mapping[str, str]
+) -> Task:
+    """The case as a task. Texts that a recording leaves out are stood in for."""
+    record = run.cases.records[case]
+    options = [called.get(name, name) for name in run.cases.options[case]]
+    data: dict[str, Any] = {"kind": kind, "type": task_type, "id": run.cases.ids[case]}
+    data |= {name: record[name] for name in _FIELDS if record.get(name) is not None}
+    if kind == "choose":
+        data["options"] = options
+    if kind in ("approve", "choose", "score") and not data.get("subject"):
+        data["subject"] = str(record.get("question") or record.get("text") or "(not recorded)")
+    if kind == "compare":
+        data.setdefault("a", "(not recorded: A)")
+        data.setdefault("b", "(not recorded: B)")
+    allowed = (*_ALLOWED[kind], "kind", "type", "id")
+    kept = {key: value for key, value in data.items() if key in allowed}
+    try:
+        task = parse_task(kept)
+    except TaskError as error:
+        raise DataError(
+            f'case "{run.cases.ids[case]}" is no {kind} task: {error.message}', where=run.name
+        ) from None
+    strange = [
+        name for name in options if kind in ("approve", "compare") and name not in task.options
+    ]
+    if strange:
+        raise DataError(
+            f"a task of kind {kind} has no option {strange[0]}",
+            where=run.name,
+            fix=f"--as {strange[0]}={task.options[0]}",
+        )
+    return task
+
+
+# -- answers ---------------------------------------------------------------------------------------
+
+
+def _answers(
+    run: RecordedRun,
+    chosen: Mapping[str, Mapping[str, int]],
+    details: Mapping[tuple[str, str, str, int], Mapping[str, Any]],
+    tasks: Sequence[Task],
+    called: Mapping[str, str],
+    prices: PriceBook,
+    *,
+    framed: bool,
+) -> dict[tuple[str, str], tuple[tuple[SeatAnswer, ...], ...]]:
+    recorded = run.cost()
+    found: dict[tuple[str, str], tuple[tuple[SeatAnswer, ...], ...]] = {}
+    for model, members in chosen.items():
+        name = called.get(model, model)
+        for framing, member in members.items():
+            cases: list[list[tuple[int, SeatAnswer]]] = [[] for _ in tasks]
+            for row in np.flatnonzero(run.rows.member == member).tolist():
+                case = int(run.rows.case[row])
+                sample = int(run.rows.sample[row])
+                variant = run.members[member].variant
+                line = details.get((run.cases.ids[case], model, variant, sample), {})
+                usd = _usd(run, row, line, name, prices, float(recorded[row]))
+                cases[case].append((sample, _seat_answer(run, row, line, tasks[case], called, usd)))
+            found[name, framing if framed else ""] = tuple(
+                tuple(answer for _, answer in sorted(each, key=lambda pair: pair[0]))
+                for each in cases
+            )
+    return found
+
+
+def _seat_answer(
+    run: RecordedRun,
+    row: int,
+    line: Mapping[str, Any],
+    task: Task,
+    called: Mapping[str, str],
+    usd: float,
+) -> SeatAnswer:
+    rows = run.rows
+    case = int(rows.case[row])
+    options = [called.get(name, name) for name in run.cases.options[case]]
+    failure = _FAILURES.get(rows.failure_classes[rows.failure[row]], "unreadable")
+    answer: Answer | None = None
+    if failure is None:
+        answer = _said(run, row, line, task, options)
+        failure = None if answer is not None else "unreadable"
+    confidence = float(rows.confidence[row])
+    source: ConfidenceSource | None = line.get("confidence_source") or (
+        None if math.isnan(confidence) else "stated"
+    )
+    usage = line.get("usage") or {}
+    total = float(rows.prompt_tokens[row])
+    return SeatAnswer(
+        answer,
+        failure,
+        confidence if 0 <= confidence <= 1 else None,
+        source if 0 <= confidence <= 1 else None,
+        _distribution(run, row, options, task),
+        tuple(line.get("order") or ()),
+        usd,
+        float(rows.latency_s[row]),
+        (
+            total,
+            float(usage.get("cache_read", 0)) if line else float("nan"),
+            float(rows.completion_tokens[row]),
+            float(usage.get("reasoning", 0)) if line else float("nan"),
+        ),
+    )
+
+
+def _said(
+    run: RecordedRun, row: int, line: Mapping[str, Any], task: Task, options: Sequence[str]
+) -> Answer | None:
+    """The one answer that a seat gives. A vote split between options is read by a fixed coin."""
+    votes = run.rows.votes[row]
+    named = np.flatnonzero(votes > 0)
+    if not named.size:
+        return None
+    place = int(named[0])
+    if named.size > 1:
+        case_id = run.cases.ids[int(run.rows.case[row])]
+        key = f"{case_id}:{int(run.rows.member[row])}:{int(run.rows.sample[row])}"
+        # By name, so that the order of the options decides nothing.
+        ordered = sorted(named.tolist(), key=lambda k: options[k])
+        shares = np.cumsum([float(votes[k]) for k in ordered])
+        thrown = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") / 2.0**64
+        place = ordered[min(int(np.searchsorted(shares, thrown, side="right")), len(ordered) - 1)]
+    if task.kind == "score":
+        return float(line.get("value", options[place]))
+    if task.kind == "rank":
+        value = line.get("value")
+        return (
+            tuple(value)
+            if value
+            else tuple(task.options[int(n) - 1] for n in options[place].split(">"))
+        )
+    if task.kind == "generate":
+        text: Answer = line.get("value", options[place])
+        return text
+    return options[place]
+
+
+def _distribution(
+    run: RecordedRun, row: int, options: Sequence[str], task: Task
+) -> tuple[tuple[str, float], ...] | None:
+    """Scores that are probabilities of the options; other scores are no distribution."""
+    if run.rows.scores is None or task.kind not in ("approve", "choose", "compare"):
+        return None
+    scores = run.rows.scores[row, : len(options)].astype(float)
+    if not np.all(np.isfinite(scores)) or scores.min() < 0 or abs(scores.sum() - 1) > 1e-3:
+        return None
+    shares = scores / scores.sum()
+    return tuple(zip(options, shares.tolist(), strict=True))
+
+
+def _usd(
+    run: RecordedRun,
+    row: int,
+    line: Mapping[str, Any],
+    name: str,
+    prices: PriceBook,
+    recorded: float,
+) -> float:
+    """Dollars of an answer at today's prices; as recorded where tokens or price are not known."""
+    prompt, completion = float(run.rows.prompt_tokens[row]), float(run.rows.completion_tokens[row])
+    if name.startswith("scripted/") or not prices.knows(name):
+        return recorded
+    if line.get("usage"):
+        return prices.price(name).cost_pico(Usage(**line["usage"])) / PICO
+    if not (math.isnan(prompt) or math.isnan(completion)):
+        usage = Usage(input=round(prompt), output=round(completion))
+        return prices.price(name).cost_pico(usage) / PICO
+    return recorded
+
+
+# -- what only a live run's folder has -------------------------------------------------------------
+
+
+def _details(folder: Path, cases: set[str]) -> dict[tuple[str, str, str, int], Mapping[str, Any]]:
+    """A live run's own answer lines: usage by class, values of open answers, orders."""
+    path = folder / "answers.jsonl"
+    if not (folder / "run.json").exists() or not path.exists():
+        return {}
+    found = {}
+    with path.open(encoding="utf-8") as stream:
+        for text in stream:
+            try:
+                line = json.loads(text)
+                if line["case"] in cases:
+                    key = (line["case"], line["model"], line.get("variant") or "",
+                           int(line.get("sample") or 0))  # fmt: skip
+                    found[key] = line
+            except (ValueError, KeyError, TypeError):
+                continue  # counted and named when the run was read
+    return found
+
+
+def _suite(folder: Path) -> tuple[Suite, Mapping[str, Case]] | None:
+    """The copy of its suite that a live run keeps."""
+    if not (folder / "suite" / "suite.toml").exists():
+        return None
+    suite = load_suite(folder / "suite")
+    return suite, {case.id: case for case in suite.cases}
+
+
+def _served(folder: Path, called: Mapping[str, str]) -> dict[str, list[str]]:
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        models = manifest["models"]
+    except (OSError, ValueError, KeyError):
+        return {}
+    return {
+        called.get(model, model): sorted(figures.get("served", []))
+        for model, figures in models.items()
+        if isinstance(figures, dict)
+    }
