@@ -106,7 +106,8 @@ class Ballot(_FromSeat):
     """One seat's valid answer.
 
     ``distribution`` is over the task's options and sums to one; it is set only where a provider
-    gave token probabilities (or scores per option). ``confidence`` is the probability the seat
+    gave token probabilities. ``scores`` are over the task's options too, on whatever scale the seat
+    was asked for, and are set only where it was asked for a score of each. ``confidence`` is the probability the seat
     gave its own answer, with its provenance; stated confidence counts only once calibrated.
     ``earlier`` are the seat's answers in a debate's rounds before this one. ``role`` tells a
     candidate of best-of-n from the vote of a judge among candidates.
@@ -116,6 +117,7 @@ class Ballot(_FromSeat):
     confidence: float | None = Field(default=None, ge=0.0, le=1.0)
     confidence_source: ConfidenceSource | None = None
     distribution: dict[str, float] | None = None
+    scores: dict[str, float] | None = None
     rationale: str = ""
     earlier: tuple[Answer, ...] = ()
     role: Literal["ballot", "candidate", "judge"] = "ballot"

@@ -28,7 +28,9 @@ __all__ = [
     "labelled",
     "of_type",
     "scale_of",
+    "score_rows",
     "seats_of",
+    "spread_rows",
 ]
 
 Floats = npt.NDArray[np.float64]
@@ -78,14 +80,22 @@ def seats_of(seats: SeatArrays, models: Sequence[int]) -> SeatArrays:
     place = {m: i for i, m in enumerate(models)}
     groups = np.array([place[int(g)] for g in seats.groups[keep]], dtype=np.int64)
     return SeatArrays(
-        seats.votes[:, keep], groups, seats.distributions[:, keep], seats.confidence[:, keep]
+        seats.votes[:, keep],
+        groups,
+        seats.distributions[:, keep],
+        seats.confidence[:, keep],
+        None if seats.scores is None else seats.scores[:, keep],
     )
 
 
 def _take(seats: SeatArrays, rows: Ints) -> SeatArrays:
     """Some of the cases."""
     return SeatArrays(
-        seats.votes[rows], seats.groups, seats.distributions[rows], seats.confidence[rows]
+        seats.votes[rows],
+        seats.groups,
+        seats.distributions[rows],
+        seats.confidence[rows],
+        None if seats.scores is None else seats.scores[rows],
     )
 
 
@@ -143,7 +153,7 @@ def labelled(
         "no option is right": int((best <= 0).sum()),
         "several options are equally right": int(((best > 0) & ~single).sum()),
     }
-    votes, rows, stated, of = [], [], [], []
+    votes, rows, stated, scored, of = [], [], [], [], []
     for group, members in enumerate(groups.values()):
         for m in members:
             for s in range(counts[m]):
@@ -156,6 +166,8 @@ def labelled(
                     given = None if given is None else _columns(given, columns)
                 votes.append(np.where(shares.max(axis=1) > 0.999, shares.argmax(axis=1), -1))
                 rows.append(_distribution(given, evidence.valid, options is None, shares.shape))
+                if evidence.scores is not None:
+                    scored.append(score_rows(evidence.scores[:, m, s], evidence.valid, columns))
                 stated.append(_confidence(evidence, m, s, votes[-1]))
                 of.append(group)
     seats = SeatArrays(
@@ -163,6 +175,7 @@ def labelled(
         np.array(of, dtype=np.int64),
         np.stack(rows, axis=1),
         np.stack(stated, axis=1),
+        np.stack(scored, axis=1) if scored else None,
     )
     panel = Panel(
         tuple(groups),
@@ -227,6 +240,20 @@ def _distribution(
         return np.where(good[:, None], values / total[:, None], np.nan)
 
 
+def spread_rows(given: npt.NDArray[Any] | None, valid: Bools, shape: tuple[int, ...]) -> Floats:
+    """(cases, K) scores that are a distribution over each case's options, else rows of NaN."""
+    return _distribution(given, valid, varies=True, shape=shape)
+
+
+def score_rows(raw: npt.NDArray[Any], valid: Bools, columns: Sequence[int] | None = None) -> Floats:
+    """Scores of the options, NaN where none; an option without a recorded column has none."""
+    values = np.where(valid, raw, np.nan)
+    if columns is None:
+        return np.asarray(values, dtype=np.float64)
+    none = np.full(len(values), np.nan)
+    return np.stack([values[:, c] if c >= 0 else none for c in columns], axis=1)
+
+
 def _confidence(evidence: Evidence, member: int, sample: int, votes: Ints) -> Floats:
     column = evidence.extra.get("confidence")
     if column is None:
@@ -286,7 +313,9 @@ def content_free_answers(
 
 def data_sha(data: Labelled) -> str:
     digest = hashlib.sha256("\n".join(data.ids).encode())
-    for array in (data.truth, *data.seats):
+    seats = data.seats
+    held = [data.truth, seats.votes, seats.groups, seats.distributions, seats.confidence]
+    for array in held if seats.scores is None else [*held, seats.scores]:
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
 

@@ -13,6 +13,7 @@ from consensus.aggregation._numerics import FitError, canonical_mean
 from consensus.aggregation.confidence import fit_panel
 from consensus.aggregation.learned import choose_l2, fit_conditional_logit
 from consensus.aggregation.posteriors import COLD_CORRELATION, confusion_from_gold
+from consensus.aggregation.score_ballots import fit_temperatures
 from consensus.aggregation.scores import fit_scores
 from consensus.orchestrators.calibrated import SeatArrays, stacked_features
 from consensus.orchestrators.calibration import (
@@ -21,6 +22,7 @@ from consensus.orchestrators.calibration import (
     ConfidenceFit,
     Fit,
     MeanFit,
+    OptionScoresFit,
     ScoresFit,
     StackedFit,
     Stage,
@@ -82,7 +84,7 @@ def fit_family(
     """Fit one aggregator on labelled cases.
 
     Args:
-        family: ``weighted``, ``blocks``, ``stacked`` or ``mean``.
+        family: ``weighted``, ``blocks``, ``stacked``, ``mean`` or ``option_scores``.
         panel: whose ballots these are.
         seats: (cases, seats) arrays, groups indexing ``panel.models``.
         truth: (cases,).
@@ -92,6 +94,8 @@ def fit_family(
         content_free: (models, K) mean answers to content-free questions; NaN rows where none.
     """
     stages = _stages(len(panel.models))
+    if family == "option_scores":
+        return _option_scores(panel, seats, truth, valid, stages)
     if family == "stacked":
         return _stacked(panel, seats, truth, valid, stages, like)
     correct = np.where(seats.votes >= 0, seats.votes == truth[:, None], np.nan)
@@ -251,6 +255,37 @@ def _stacked(
         weights.append(tuple(np.clip(fit.weights, -1e6, 1e6).tolist()))
     made = StackedFit.model_validate({"features": kinds, "weights": tuple(weights)})
     return FamilyFit(made, panel, stages, l2 or 1.0)
+
+
+def _option_scores(
+    panel: Panel,
+    seats: SeatArrays,
+    truth: Ints,
+    valid: Bools | None,
+    stages: tuple[tuple[int, ...], ...],
+) -> FamilyFit:
+    """One softmax temperature a model, for each stage on the cases that all of it scored."""
+    scores = seats.scores
+    if scores is None or np.isnan(scores).all():
+        raise FitError("no seat scored the options", fix="another --aggregator")
+    scored = [
+        (~np.isnan(scores[:, seats.groups == g]).all(axis=(1, 2))) for g in range(len(panel.models))
+    ]
+    weights = []
+    for models in stages:
+        keep = np.isin(seats.groups, models)
+        rows = np.stack([scored[m] for m in models]).all(axis=0)
+        if not rows.any():
+            weights.append((0.0,) * len(models))
+            continue
+        temperatures = fit_temperatures(
+            scores[rows][:, keep],
+            truth[rows],
+            np.searchsorted(models, seats.groups[keep]),
+            options=None if valid is None else valid[rows],
+        )
+        weights.append(tuple(np.minimum(1.0 / temperatures, 1e6).tolist()))
+    return FamilyFit(OptionScoresFit(weights=tuple(weights)), panel, stages)
 
 
 def _accuracy(panel: Panel, seats: SeatArrays, correct: Floats) -> tuple[float, ...]:

@@ -9,7 +9,7 @@ The report is on the other half alone.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
@@ -50,11 +50,19 @@ from consensus.orchestrators.calibration import (
     BiasFrom,
     Calibration,
     MeanFit,
+    OptionScoresFit,
     ScoresFit,
 )
 from consensus.orchestrators.spec import ColdStart
 
-__all__ = ["Figures", "FitReport", "Fitted", "fit_calibration"]
+__all__ = [
+    "Figures",
+    "FitReport",
+    "Fitted",
+    "calibrated_posteriors",
+    "fit_calibration",
+    "fit_closed",
+]
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -197,9 +205,12 @@ def fit_calibration(
         "fitted_on": fitted_on,
     }
     groups = by_model([called.get(m.model, m.model) for m in members], counts)
-    if (kind == "score") != (aggregator == "scores"):
-        fix = "--aggregator scores" if kind == "score" else "--aggregator blocks"
-        raise DataError(f'"{aggregator}" is not for tasks of kind {kind}', where=run.name, fix=fix)
+    if kind == "score" and aggregator != "scores":
+        raise DataError(
+            f'"{aggregator}" is not for tasks of kind score',
+            where=run.name,
+            fix="--aggregator scores",
+        )
     if kind == "score":
         return _fit_scores(run, evidence, groups, common, seed)
     data = labelled(run, evidence, counts, groups, kind, called)
@@ -220,7 +231,7 @@ def fit_calibration(
     free = None
     if content_free is not None:
         free = content_free_answers(content_free, panel, data.panel, variant, task_type, called)
-    calibration, tried = _fit(train, aggregator, common, free)
+    calibration, tried = fit_closed(train, aggregator, common, free)
     report = _measure(calibration, test, aggregator, alpha)
     if tried and isinstance(calibration.fit, MeanFit):
         report = replace(report, bias_from=calibration.fit.bias_from, bias_log_loss=tried)
@@ -230,16 +241,17 @@ def fit_calibration(
 # -- fitting ---------------------------------------------------------------------------------------
 
 
-def _fit(
+def fit_closed(
     train: Labelled, aggregator: Family, common: dict[str, Any], content_free: Floats | None
 ) -> tuple[Calibration, dict[str, float]]:
     """The family on all cases; temperatures and misses from predictions across folds.
 
     Of several ways to take label bias out, the one with the least log loss across the folds.
     """
+    family = "option_scores" if aggregator == "scores" else aggregator
     tried: dict[str, tuple[Calibration, float]] = {}
     for bias_from in _ways(train, aggregator, content_free):
-        calibration, loss = _fit_one(train, aggregator, common, bias_from, content_free)
+        calibration, loss = _fit_one(train, family, common, bias_from, content_free)
         tried[bias_from] = (calibration, loss)
     # A way that is no better than none by more than rounding is not worth its assumptions.
     best = min(tried, key=lambda way: (round(tried[way][1], 6), way != "none"))
@@ -257,21 +269,21 @@ def _ways(train: Labelled, aggregator: Family, content_free: Floats | None) -> t
 
 def _fit_one(
     train: Labelled,
-    aggregator: Family,
+    family: str,
     common: dict[str, Any],
     bias_from: BiasFrom,
     content_free: Floats | None,
 ) -> tuple[Calibration, float]:
     """One calibration, and the log loss of the whole panel's predictions across the folds."""
     given: dict[str, Any] = {"bias_from": bias_from, "content_free": content_free}
-    whole = fit_family(aggregator, train.panel, train.seats, train.truth, train.valid, **given)
+    whole = fit_family(family, train.panel, train.seats, train.truth, train.valid, **given)
     fold: Ints = np.arange(len(train.ids)) % FOLDS
     across = [np.full(train.seats.distributions.shape[::2], np.nan) for _ in whole.stages]
     for number in range(FOLDS):
         held: Bools = np.asarray(fold == number)
         rest, own = train.take(np.flatnonzero(~held)), train.take(np.flatnonzero(held))
         part = fit_family(
-            aggregator, train.panel, rest.seats, rest.truth, rest.valid, like=whole, **given
+            family, train.panel, rest.seats, rest.truth, rest.valid, like=whole, **given
         )
         trial = Calibration(**common, fit=part.fit, stages=fold_stages(part))
         for place, models in enumerate(whole.stages):
@@ -331,26 +343,12 @@ def _measure(
     sets = np.zeros(before.shape, dtype=np.bool_)
     exact = np.zeros(len(seen.ids), dtype=np.bool_)
     slim = calibration.at(alpha)
-    who = np.stack(
-        [
-            (seen.seats.votes[:, seen.seats.groups == m] >= 0).any(axis=1)
-            for m in range(len(calibration.models))
-        ],
-        axis=1,
-    )
-    for pattern in np.unique(who, axis=0):
-        rows = np.flatnonzero((who == pattern).all(axis=1))
-        here = np.flatnonzero(pattern).tolist()
-        place, own = calibration.stage([calibration.models[m] for m in here])
-        if aggregator == "stacked":
-            stage = set(calibration.stages[place].models)
-            here = [m for m in here if calibration.models[m] in stage]
-        part = seen.take(rows)
-        after[rows] = _predict(calibration, place, here, part)
+    for rows, place, own, p in _by_pattern(calibration, seen):
+        after[rows] = p
         q = slim.stages[place].quantile
         if own and q is not None:
             exact[rows] = True
-            sets[rows] = prediction_sets(after[rows], q, part.valid)
+            sets[rows] = prediction_sets(p, q, None if seen.valid is None else seen.valid[rows])
     report = act_report(sets[exact], seen.truth[exact]) if exact.any() else None
     first, second = _figures(before, seen), _figures(after, seen)
     notes = []
@@ -371,6 +369,44 @@ def _measure(
         acted_error=_number(report.error_among_acted) if report else None,
         notes=tuple(notes),
     )
+
+
+def calibrated_posteriors(calibration: Calibration, data: Labelled) -> Floats:
+    """(cases, K) what the calibrated panel says of each case; even where nobody can be read."""
+    result = np.empty((len(data.ids), data.seats.options))
+    for rows, _, _, p in _by_pattern(calibration, data):
+        result[rows] = p
+    return result
+
+
+def _by_pattern(
+    calibration: Calibration, data: Labelled
+) -> Iterator[tuple[Ints, int, bool, Floats]]:
+    """Cases by who answered: rows, the stage that reads them, whether it is theirs, posteriors."""
+    seats = data.seats
+    answered: Bools = np.asarray(seats.votes >= 0)
+    if isinstance(calibration.fit, OptionScoresFit):
+        given = seats.scores
+        answered = (
+            np.zeros_like(answered) if given is None else np.asarray(~np.isnan(given).all(axis=-1))
+        )
+    who = np.stack(
+        [answered[:, seats.groups == m].any(axis=1) for m in range(len(calibration.models))],
+        axis=1,
+    )
+    for pattern in np.unique(who, axis=0):
+        rows = np.flatnonzero((who == pattern).all(axis=1))
+        here = np.flatnonzero(pattern).tolist()
+        place, own = calibration.stage([calibration.models[m] for m in here])
+        stage = set(calibration.stages[place].models)
+        if calibration.by_stage:
+            here = [m for m in here if calibration.models[m] in stage]
+        part = data.take(rows)
+        if not here or (calibration.by_stage and len(here) < len(stage)):
+            mask = np.ones((len(rows), seats.options)) if part.valid is None else part.valid
+            yield rows, place, False, mask / mask.sum(axis=1, keepdims=True)
+        else:
+            yield rows, place, own, _predict(calibration, place, here, part)
 
 
 def _figures(p: Floats, data: Labelled) -> Figures:

@@ -469,6 +469,17 @@ def _needs_calibration(name: str) -> DataError:
     )
 
 
+def _live(aggregator: str, name: str) -> Callable[[int | None], Strategy]:
+    def make(seats: int | None) -> Strategy:
+        from consensus.benchmark.replay_live import Cisc, Live
+
+        if aggregator == "cisc":
+            return Cisc(seats)
+        return Live(aggregator, name, seats)  # type: ignore[arg-type] # the table's own words
+
+    return make
+
+
 FIXED_STRATEGIES: Mapping[str, Callable[[int | None], Strategy]] = {
     "single": lambda _: Single(),
     "vote": Vote,
@@ -477,6 +488,10 @@ FIXED_STRATEGIES: Mapping[str, Callable[[int | None], Strategy]] = {
     "blocks": Blocks,
     "adaptive": Adaptive,
     "cascade": Cascade,
+    "mean": _live("mean", "mean"),
+    "softmax": _live("scores", "softmax"),
+    "stacked": _live("stacked", "stacked"),
+    "cisc": _live("cisc", "cisc"),
 }
 """Strategies by name; each takes the number of seats. ``stack`` and ``auto`` have further options
 and are made in :mod:`consensus.benchmark.replay`."""

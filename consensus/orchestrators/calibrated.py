@@ -28,12 +28,14 @@ from consensus.aggregation.posteriors import (
     confusion_block_posterior,
     weighted_posterior,
 )
+from consensus.aggregation.score_ballots import score_posterior
 from consensus.aggregation.scores import ScoreModel
 from consensus.aggregation.votes import tally_blocks
 from consensus.orchestrators.calibration import (
     BlocksFit,
     Calibration,
     MeanFit,
+    OptionScoresFit,
     ScoresFit,
     StackedFit,
     WeightedFit,
@@ -70,12 +72,14 @@ class SeatArrays(NamedTuple):
         groups: int (seats,): the model, as an index into the models that take part.
         distributions: (..., seats, K), rows of NaN where a ballot is a bare word.
         confidence: (..., seats), NaN where none was stated.
+        scores: (..., seats, K) of each option, NaN where not given; None where nobody was asked.
     """
 
     votes: npt.NDArray[np.int64]
     groups: npt.NDArray[np.int64]
     distributions: Floats
     confidence: Floats
+    scores: Floats | None = None
 
     @property
     def options(self) -> int:
@@ -96,7 +100,7 @@ def posterior(
         calibration: of a closed kind.
         stage: whose temperature (and stacked weights) hold.
         models: indices into ``calibration.models``; group g of the seats is ``models[g]``. For a
-            stacked fit they are exactly the stage's.
+            fit by stages they are exactly the stage's.
         seats: each group with at least one.
         mask: bool (..., K) options that a case has.
     """
@@ -119,6 +123,8 @@ def raw_posterior(
         return _blocks(fit, models, seats, mask)
     if isinstance(fit, MeanFit):
         return _mean(fit, models, seats, mask)
+    if isinstance(fit, OptionScoresFit):
+        return _option_scores(fit.weights[stage], seats, mask)
     if isinstance(fit, StackedFit):
         fitted = [calibration.seats[m] for m in models]
         x = stacked_features(fit.features, calibration.options, fitted, seats)
@@ -180,6 +186,18 @@ def _mean(fit: MeanFit, models: Sequence[int], seats: SeatArrays, mask: Bools | 
     if mask is not None:
         pooled = np.where(mask, pooled, 0.0)
     return tempered(pooled, 1.0)
+
+
+def _option_scores(weights: Sequence[float], seats: SeatArrays, mask: Bools | None) -> Floats:
+    """Softmax over each model's mean scores; a ballot without scores says nothing."""
+    given = seats.scores
+    if given is None:
+        given = np.full_like(seats.distributions, np.nan)
+    row = np.asarray(weights, dtype=np.float64)
+    number = int(seats.groups.max()) + 1
+    temperatures = np.full(number, np.inf)
+    np.divide(1.0, row[:number], out=temperatures, where=row[:number] > 0)
+    return score_posterior(given, seats.groups, temperatures, options=mask)
 
 
 def stacked_features(

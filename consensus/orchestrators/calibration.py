@@ -26,6 +26,7 @@ __all__ = [
     "ConfidenceFit",
     "Fit",
     "MeanFit",
+    "OptionScoresFit",
     "ScoresFit",
     "StackedFit",
     "Stage",
@@ -111,6 +112,16 @@ class MeanFit(_Frozen):
     bias_from: BiasFrom = "labels"
 
 
+class OptionScoresFit(_Frozen):
+    """Scores of each option: P ∝ exp(Σ weight · the model's mean score), for each stage a row.
+
+    A weight is 1/T of the softmax, in points of score; 0 is a model that is not used.
+    """
+
+    family: Literal["option_scores"] = "option_scores"
+    weights: tuple[tuple[Annotated[float, Field(ge=0, le=1e6)], ...], ...]
+
+
 class ScoresFit(_Frozen):
     """Judges that differ: location, slope and noise of each; the panel's mean scale."""
 
@@ -123,7 +134,8 @@ class ScoresFit(_Frozen):
 
 
 Fit: TypeAlias = Annotated[
-    WeightedFit | BlocksFit | StackedFit | MeanFit | ScoresFit, Field(discriminator="family")
+    WeightedFit | BlocksFit | StackedFit | MeanFit | OptionScoresFit | ScoresFit,
+    Field(discriminator="family"),
 ]
 
 
@@ -227,20 +239,31 @@ class Calibration(_Frozen):
                 _sums_to_one("fit.prior", fit.prior)
         if isinstance(fit, MeanFit) and fit.bias is not None:
             _shaped("fit.bias", fit.bias, (models, width))
-        if isinstance(fit, StackedFit):
-            from consensus.orchestrators.calibrated import stacked_width
+        self._check_rows()
 
-            if len(fit.weights) != len(self.stages):
-                raise ValueError("fit.weights must have one row for each stage")
-            for stage, row in zip(self.stages, fit.weights, strict=True):
+    def _check_rows(self) -> None:
+        """The rows of weights of a fit by stages."""
+        fit = self.fit
+        if isinstance(fit, StackedFit | OptionScoresFit) and len(fit.weights) != len(self.stages):
+            raise ValueError("fit.weights must have one row for each stage")
+        for stage, row in zip(self.stages, getattr(fit, "weights", ()), strict=False):
+            wanted = len(stage.models)
+            if isinstance(fit, StackedFit):
+                from consensus.orchestrators.calibrated import stacked_width
+
                 wanted = stacked_width(fit.features, self.options, self.seats_of(stage.models))
-                if len(row) != wanted:
-                    raise ValueError(f"a row of fit.weights has {len(row)} of {wanted} numbers")
+            if len(row) != wanted:
+                raise ValueError(f"a row of fit.weights has {len(row)} of {wanted} numbers")
 
     @property
     def aggregator(self) -> Literal["weighted", "blocks", "stacked", "mean", "scores"]:
         """The aggregator that this calibrates."""
-        return self.fit.family
+        return "scores" if self.fit.family == "option_scores" else self.fit.family
+
+    @property
+    def by_stage(self) -> bool:
+        """Whether its numbers belong to a stage, so that only just those models can be read."""
+        return isinstance(self.fit, StackedFit | OptionScoresFit)
 
     def fits(self, kind: str, options: Collection[str]) -> bool:
         """Whether a task of this kind, with these options, is of the calibrated sort."""

@@ -13,12 +13,18 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from consensus.aggregation._numerics import canonical_mean
+from consensus.aggregation._numerics import canonical_mean, softmax
 from consensus.aggregation.confidence import cisc
 from consensus.aggregation.posteriors import block_posterior
+from consensus.aggregation.score_ballots import standardised
 from consensus.ballots import Ballot, Failure
 from consensus.orchestrators.calibrated import SeatArrays, judge_model, posterior
-from consensus.orchestrators.calibration import Calibration, ScoresFit, Stage
+from consensus.orchestrators.calibration import (
+    Calibration,
+    OptionScoresFit,
+    ScoresFit,
+    Stage,
+)
 from consensus.orchestrators.spec import HopRecord
 from consensus.tasks import Kind
 
@@ -157,11 +163,13 @@ def _say(options: Sequence[str], part: _Part) -> _Said:
     if calibration is None:
         return _Said(_cold(options, hops[0], hops[0].ballots, part.stronger[0]))
     ballots = [ballot for hop in hops for ballot in hop.ballots]
-    present = {ballot.model for ballot in ballots} & set(calibration.models)
+    scored = isinstance(calibration.fit, OptionScoresFit)
+    present = {b.model for b in ballots if b.scores is not None or not scored}
+    present &= set(calibration.models)
     place, exact = calibration.stage(present)
     stage = calibration.stages[place]
-    used = present & set(stage.models) if calibration.aggregator == "stacked" else present
-    if calibration.aggregator == "stacked" and used != set(stage.models):
+    used = present & set(stage.models) if calibration.by_stage else present
+    if calibration.by_stage and used != set(stage.models):
         used = set()
     notes: list[str] = []
     log = np.zeros(len(options))
@@ -214,7 +222,17 @@ def _arrays(
         np.array([models.index(seat.model) for seat in mine], dtype=np.int64),
         rows,
         np.array([np.nan if c is None else c for c in stated], dtype=np.float64),
+        _score_rows(options, mine),
     )
+
+
+def _score_rows(options: Sequence[str], seats: Sequence[Ballot | Failure]) -> Floats:
+    """(seats, K) the score that each seat gave each option; NaN where it gave none."""
+    rows = np.full((len(seats), len(options)), np.nan)
+    for row, seat in zip(rows, seats, strict=True):
+        if isinstance(seat, Ballot) and seat.scores is not None:
+            row[:] = [seat.scores.get(option, math.nan) for option in options]
+    return rows
 
 
 # -- without a calibration -------------------------------------------------------------------------
@@ -233,9 +251,32 @@ def _cold(
         votes = [place[str(b.answer)] for b in ballots]
         shares = cisc(votes, stated, len(options), hop.spec.confidence_temperature)
         counts = (shares * len(ballots))[None, :]
+    elif hop.spec.aggregator == "scores" and any(b.scores is not None for b in ballots):
+        return _cold_scores(options, ballots, accuracy, cold.correlation)
     else:
         counts = np.array([[sum(1 for b in ballots if b.answer == o) for o in options]])
     return np.asarray(block_posterior(counts, accuracy, cold.correlation), dtype=np.float64)
+
+
+def _cold_scores(
+    options: Sequence[str], ballots: Sequence[Ballot], accuracy: float, correlation: float
+) -> Floats:
+    """Mean z-scores of the ballots, on the scale of the same number of votes.
+
+    A ballot's scores are standardised within it, since seats differ in location and spread; a
+    ballot without scores is its vote, standardised likewise. Where all ballots agree that one
+    option is best and the others alike, the posterior is that of as many votes for it.
+    """
+    width = len(options)
+    votes = np.array([[float(b.answer == option) for option in options] for b in ballots])
+    given = _score_rows(options, ballots)
+    bare = np.isnan(given).any(axis=-1, keepdims=True)
+    z = canonical_mean(standardised(np.where(bare, votes, given)), axis=0)
+    unanimous = np.zeros((1, width))
+    unanimous[0, 0] = len(ballots)
+    top = block_posterior(unanimous, accuracy, correlation)
+    gap = width / math.sqrt(width - 1)  # between the one option's z-score and the others'
+    return np.asarray(softmax(z * float(np.log(top[0] / top[1])) / gap), dtype=np.float64)
 
 
 def _comparable(ballots: Sequence[Ballot]) -> list[float] | None:

@@ -17,6 +17,7 @@ from consensus.orchestrators.calibration import (
     BlocksFit,
     Calibration,
     MeanFit,
+    OptionScoresFit,
     ScoresFit,
     WeightedFit,
     load_calibration,
@@ -329,7 +330,7 @@ def test_what_cannot_be_fitted_is_one_line() -> None:
         fit_calibration(simulated(100), MODELS, task_type="u")
     with pytest.raises(DataError, match="--aggregator scores"):
         fit_calibration(scores_run(), MODELS)
-    with pytest.raises(DataError, match="--aggregator blocks"):
+    with pytest.raises(DataError, match="no seat scored the options"):
         fit_calibration(simulated(100), MODELS, aggregator="scores")
 
 
@@ -344,3 +345,70 @@ def test_on_medagents_the_learned_panel_beats_its_cold_start() -> None:
     assert report.after.log_loss < report.before.log_loss
     assert report.after.accuracy > report.before.accuracy
     assert report.coverage == pytest.approx(0.95, abs=0.02)
+
+
+def scored_run(cases: int = 400, seed: int = 4) -> RecordedRun:
+    """Two judges give each of four options a score: one sees the right one, the other hardly."""
+    rng = np.random.default_rng(seed)
+    letters = ("A", "B", "C", "D")
+    records, lines = [], []
+    for case in range(cases):
+        right = int(rng.integers(4))
+        name = f"c{case}"
+        about = {"case_id": name, "task_kind": "choose", "task_type": "t", "label": letters[right]}
+        records.append((name, {**about, "options": list(letters)}, letters))
+        for model, skill in (("m/a", 1.5), ("m/b", 0.2)):
+            scores = np.round(rng.normal(size=4) + skill * (np.arange(4) == right) + 5, 1)
+            line = {"case": name, "model": model, "variant": "plain", "sample": 0}
+            top = letters[int(scores.argmax())]
+            lines.append({**line, "answer": top, "scores": scores.tolist()})
+    return recorded(records, lines)
+
+
+def test_scores_of_options_are_read_with_a_temperature_for_each_model() -> None:
+    run = scored_run()
+    fitted = fit_calibration(run, ["m/a", "m/b"], aggregator="scores")
+    fit = fitted.calibration.fit
+    assert isinstance(fit, OptionScoresFit)
+    assert fitted.calibration.aggregator == "scores"
+    whole = fit.weights[0]
+    assert whole[0] > 2 * whole[1]
+    after, before = fitted.report.after, fitted.report.before
+    assert after is not None
+    assert before is not None
+    assert after.log_loss < before.log_loss
+    assert after.accuracy > before.accuracy
+
+
+def test_a_live_panel_of_scores_gets_the_posterior_of_the_replay() -> None:
+    run = scored_run()
+    made = fit_calibration(run, ["m/a", "m/b"], aggregator="scores").calibration
+    assert isinstance(made.fit, OptionScoresFit)
+    scores = {"m/a": [5.0, 7.0, 4.0, 5.0], "m/b": [6.0, 5.0, 5.0, 4.0]}
+    options = ("A", "B", "C", "D")
+    ballots = tuple(
+        Ballot(
+            seat=i,
+            model=model,
+            framing="plain",
+            answer="A",
+            scores=dict(zip(options, given, strict=True)),
+        )
+        for i, (model, given) in enumerate(scores.items())
+    )
+    spec = StrategySpec(
+        name="v",
+        orchestrator="vote",
+        models=made.models,
+        seats=2,
+        aggregator="scores",
+        calibration=made.at(None),
+    )
+    hop = HopRecord(name="v", spec=spec, ballots=ballots)
+    found = conclude("choose", options, [hop])
+    logits = sum(
+        w * np.array(scores[m]) for m, w in zip(made.models, made.fit.weights[0], strict=True)
+    )
+    expected = np.exp(logits / made.stages[0].temperature)
+    assert found.calibrated
+    assert list(found.posterior.values()) == pytest.approx(expected / expected.sum())

@@ -178,7 +178,7 @@ def test_a_unanimous_panel_is_never_overruled(name: str, tmp_path: Path) -> None
     letters = "ABCABCABCABCABCABCABCABC"
     run = make_run(tmp_path, "A" * 24, a=letters, b=letters, c=letters, f="A" * 24)
     panel = "a" if name == "single" else "a,b,c"
-    if name == "scores":
+    if name in ("scores", "softmax"):
         return
     figures = run_replay(run, panel, strategy=name, calibrate=True).figures
     mask = calibration_mask(run.cases.ids, 0)
@@ -236,6 +236,52 @@ def test_score_means_use_the_whole_score(tmp_path: Path) -> None:
     figures = run_replay(run, "a,b", strategy="scores").figures
     assert (figures["accuracy"], figures["tie_rate"]) == (1, 0)
     assert run_replay(run, "a,b").figures["tie_rate"] == 1
+
+
+@pytest.mark.parametrize("name", ["mean", "softmax", "stacked", "cisc"])
+def test_a_live_aggregator_decides_the_same_whatever_the_order_of_the_panel(
+    name: str, tmp_path: Path
+) -> None:
+    run = graded(tmp_path, 60)
+    first = run_replay(run, "a,b", strategy=name, calibrate=True).figures
+    second = run_replay(run, "b,a", strategy=name, calibrate=True).figures
+    assert first["accuracy"] == pytest.approx(second["accuracy"])
+    assert first["tie_rate"] == second["tie_rate"]
+
+
+def graded(folder: Path, cases: int) -> RecordedRun:
+    """a scores well and b at random, with tokens of confidence that say so."""
+    rng = np.random.default_rng(1)
+    labels = "".join(rng.choice(list("ABC"), cases))
+    rows = []
+    for i, label in enumerate(labels):
+        right = np.array([label == letter for letter in "ABC"])
+        for model, skill in (("a", 3.0), ("b", 0.0), ("f", 9.0)):
+            scores = np.round(5 + skill * right + rng.normal(size=3), 2)
+            rows.append(
+                {
+                    "case_id": f"c{i}",
+                    "model": model,
+                    "answer": "ABC"[int(scores.argmax())],
+                    "confidence": "0.9" if model == "a" else "0.4",
+                    "scores_by_letter": ";".join(f"{s:g}" for s in scores),
+                }
+            )
+    named = write_recorded(folder, simple_cases(labels), rows, extra_columns=["scores_by_letter"])
+    return import_recorded(named)
+
+
+def test_softmax_learns_which_judge_to_read(tmp_path: Path) -> None:
+    run = graded(tmp_path, 300)
+    learned = run_replay(run, "a,b", strategy="softmax", calibrate=True).figures
+    plain = run_replay(run, "a,b", strategy="scores", calibrate=True).figures
+    assert learned["accuracy"] > plain["accuracy"]
+
+
+def test_confidence_within_the_question_breaks_ties(tmp_path: Path) -> None:
+    run = graded(tmp_path, 100)
+    assert run_replay(run, "a,b", strategy="cisc").figures["tie_rate"] == 0
+    assert run_replay(run, "a,b", strategy="vote").figures["tie_rate"] > 0.3
 
 
 def test_agreement_of_a_strategy_with_itself_is_full(run: RecordedRun) -> None:
