@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from consensus.cli._console import note, stdout
+from consensus.cli._console import stdout
+from consensus.cli._files import write_text
 
 __all__ = ["report"]
 
@@ -127,27 +127,11 @@ def report(
         live = (run / "manifest.json").exists()
         out = run / "report.html" if live else Path(f"{data['name']}-report.html")
     if out is not None:
-        _write(str(out), render_html(data))
+        write_text(str(out), render_html(data))
     if json is not None:
-        _write(json, to_json(data))
+        write_text(json, to_json(data))
     if markdown is not None:
-        _write(markdown, render_markdown(data))
+        write_text(markdown, render_markdown(data))
     if not to_stdout:
         stdout().print(data["verdict"]["sentence"], markup=False)
     return 0
-
-
-def _write(name: str, text: str) -> None:
-    from consensus.errors import DataError
-
-    if name == "-":
-        sys.stdout.write(text)
-        return
-    path = Path(name)
-    part = path.with_name(path.name + ".part")
-    try:
-        part.write_text(text, encoding="utf-8", newline="\n")
-        part.replace(path)
-    except OSError as error:
-        raise DataError(f"cannot be written: {error.strerror}", where=name) from None
-    note(f"wrote {path}")
