@@ -16,7 +16,7 @@ import typer
 from typer.exceptions import TyperException
 
 from consensus._version import __version__
-from consensus.cli import bench, cost, decide, doctor, init, ledger, models, policy
+from consensus.cli import audit, bench, cost, decide, doctor, init, ledger, models, policy
 from consensus.errors import ConsensusError
 
 __all__ = ["app", "main"]
@@ -55,6 +55,7 @@ app.command("init")(init.init)
 app.command("decide")(decide.decide)
 app.add_typer(bench.app, name="bench")
 app.add_typer(policy.app, name="policy")
+app.add_typer(audit.app, name="audit")
 app.add_typer(cost.app, name="cost")
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(models.app, name="models")
