@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from consensus.benchmark.proposals.recording import Recording
-from consensus.errors import ConsensusError
 from consensus.orchestrators.calibration import Calibration
 from consensus.policy.rows import StrategyTable, TaskRow
 from consensus.policy.table import PolicyTable
@@ -94,7 +94,12 @@ def table_with(table: PolicyTable, recording: Recording, candidate: Candidate) -
     fields = {name: getattr(table, name) for name in PolicyTable.model_fields}
     fields["tasks"] = {**table.tasks, recording.task_type: fresh}
     fields["strategies"] = {**table.strategies, **named}
-    return PolicyTable(**fields).located(table._places, table.source)
+    made = PolicyTable(**fields).located(table._places, table.source)
+    if candidate.fitted is not None:
+        place = made.place("tasks", recording.task_type, "calibration")
+        folder = Path(place.file).parent if place is not None else Path()
+        made._read[folder / str(candidate.row["calibration"])] = candidate.fitted
+    return made
 
 
 def search(
@@ -117,9 +122,11 @@ def search(
     """
     for model in sorted(recording.models, key=lambda m: (cost[m], m)):
         yield Candidate(f"single {short(model)}", {"strategy": "single", "models": [model]})
-    cheap = [m for m in keep if cost[m] < cost[frontier] or m != frontier]
-    cheap = [m for m in cheap if m != frontier]
-    yield from _votes(recording, cheap)
+    cheap = [model for model in keep if model != frontier]
+    for candidate in _votes(recording, cheap):
+        yield candidate
+        row = {**candidate.row, "escalate_to": [frontier]}
+        yield Candidate(f"{candidate.name}, undecided → {short(frontier)}", row)
     yield from _cascades(recording, cheap, frontier)
     yield from _debates(recording, cheap)
     for models, calibration in fitted:
@@ -187,9 +194,7 @@ def _cascades(recording: Recording, cheap: Sequence[str], frontier: str) -> Iter
                 )
 
 
-def _agreeing(
-    recording: Recording, models: Sequence[str], seats: int, frontier: str
-) -> Candidate:
+def _agreeing(recording: Recording, models: Sequence[str], seats: int, frontier: str) -> Candidate:
     who = f"{seats} × {short(models[0])}" if len(models) == 1 else ", ".join(map(short, models))
     return Candidate(
         f"cascade {who} → {short(frontier)} unless all agree",
@@ -264,12 +269,3 @@ def _calibrated(
             },
             fitted=calibration,
         )
-
-
-def is_row(candidate: Candidate) -> str:
-    """Why a candidate is no row of a policy; "" where it is one."""
-    try:
-        TaskRow.model_validate(dict(candidate.row))
-    except (ConsensusError, ValueError) as error:
-        return str(error).splitlines()[0]
-    return ""

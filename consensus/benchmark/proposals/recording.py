@@ -12,7 +12,7 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -32,10 +32,21 @@ from consensus.panel.book import PromptBook
 from consensus.panel.seats import Seat
 from consensus.tasks import KINDS, Kind, Task, parse_task
 
-__all__ = ["Recording", "SeatAnswer", "recording_of", "task_types", "type_name"]
+__all__ = [
+    "USUAL_OPTIONS",
+    "Recording",
+    "SeatAnswer",
+    "policy_names",
+    "recording_of",
+    "task_types",
+    "type_name",
+]
 
 _KINDS: Mapping[str, Kind] = {"choice": "choose", "pairwise": "compare", "approval": "approve"}
-_OPTIONS = {"approve": {"accept": "approve"}, "compare": {"1": "A", "2": "B"}}
+USUAL_OPTIONS: Mapping[Kind, Mapping[str, str]] = {
+    "approve": {"accept": "approve"},
+    "compare": {"1": "A", "2": "B"},
+}
 _ALLOWED: Mapping[Kind, tuple[str, ...]] = {
     "approve": ("criteria", "subject"),
     "choose": ("criteria", "subject", "options"),
@@ -145,6 +156,15 @@ class Recording:
     def __len__(self) -> int:
         return len(self.case_ids)
 
+    def only(self, models: Sequence[str]) -> Recording:
+        """Some of the models, on the same cases."""
+        kept = tuple(model for model in self.models if model in models)
+        return replace(
+            self,
+            models=kept,
+            answers={key: value for key, value in self.answers.items() if key[0] in kept},
+        )
+
     def given(self, case: int, model: str, framing: str) -> tuple[SeatAnswer, ...]:
         """The answers of a model to a case under a framing, by sample."""
         found = self.answers.get((model, framing if self.framings is not None else ""))
@@ -195,6 +215,13 @@ def type_name(run: RecordedRun, stratum: str) -> str:
     return plain[:64] or "cases"
 
 
+def policy_names(run: RecordedRun, names: Mapping[str, str]) -> dict[str, str]:
+    """Recorded name → the policy's. A name without a provider stands under ``recorded/``: the row
+    can be measured, and not served until the model is named as the policy does."""
+    plain = {model: model if "/" in model else f"recorded/{model}" for model in run.models()}
+    return {**plain, **names}
+
+
 def recording_of(
     run: RecordedRun,
     stratum: str,
@@ -235,8 +262,8 @@ def recording_of(
             fix="give each kind a task type of its own",
         )
     kind: Kind = kinds[0]
-    called = {**_OPTIONS.get(kind, {}), **called}
-    wanted = [m for m in part.models() if models is None or called.get(m, m) in models]
+    called = {**USUAL_OPTIONS.get(kind, {}), **policy_names(part, called)}
+    wanted = [m for m in part.models() if models is None or {m, called[m]} & set(models)]
     if not wanted:
         raise DataError(f'nobody answered the cases of "{task_type}"', where=run.name)
     framed = all(v in book.framings for m in wanted for v in part.variants(m))

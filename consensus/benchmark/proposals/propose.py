@@ -1,0 +1,686 @@
+"""From a run to a proposal: candidates chosen on one half of the cases, certified on the other."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from consensus.benchmark.evidence import calibration_mask
+from consensus.benchmark.fitting import fit_calibration
+from consensus.benchmark.proposals.candidates import (
+    Candidate,
+    choice_of,
+    search,
+    short,
+    table_with,
+)
+from consensus.benchmark.proposals.figures import (
+    figures_of,
+    money,
+    percent,
+    profile_of,
+    typical,
+)
+from consensus.benchmark.proposals.identity import oracle_sha256, prompts_sha256, suite_sha256
+from consensus.benchmark.proposals.model import Measured, Proposal, RowProposal
+from consensus.benchmark.proposals.recording import (
+    USUAL_OPTIONS,
+    Recording,
+    policy_names,
+    recording_of,
+    task_types,
+    type_name,
+)
+from consensus.benchmark.proposals.serving import NotRecordedError, Served, serve
+from consensus.benchmark.recorded import load_run
+from consensus.benchmark.run_format import RecordedRun
+from consensus.errors import ConsensusError, DataError
+from consensus.models.factory import provider_of
+from consensus.models.prices import PriceBook
+from consensus.orchestrators.calibration import Calibration
+from consensus.panel.book import PromptBook
+from consensus.policy.audit.model import Audit
+from consensus.policy.certificate import Certificate, CertifiedPrice, Parity
+from consensus.policy.certifying import Evidence, Ruling, certify, evidence_of, route_sha256
+from consensus.policy.consequences import Bars, bar_of
+from consensus.policy.route import route_type
+from consensus.policy.rows import TaskRow
+from consensus.policy.table import PolicyTable
+from consensus.statistics import cases_for_parity, parity
+
+__all__ = ["ProposalSettings", "propose"]
+
+Ints = NDArray[np.int64]
+
+Namer = Callable[[Sequence[Recording], PolicyTable], Mapping[str, Sequence[Candidate]]]
+"""Names candidates in place of the search: task type → candidates."""
+
+PANEL_MODELS = 4
+"""Models that panels and cascades are made of; every model is tried alone."""
+
+STACK_CASES = 100
+"""Calibration cases from which on a logit is fitted; below, blocks, which have fewer numbers."""
+
+
+@dataclass(frozen=True)
+class ProposalSettings:
+    """What to look for.
+
+    Attributes:
+        frontier: the model that everything is compared with, by the policy's name; None: the
+            policy's tier "frontier" if the run has it, else the dearest model.
+        seed: of the halves: a case calibrates by sha256(SEED:case_id).
+        names: recorded name → the policy's, for models and options.
+        models: only these; None: all of the run.
+        types: only these task types; None: all.
+        variant: of recordings of other prompts.
+        grid: Learn-then-Test over all candidates in place of the fixed sequence.
+        by: who names candidates; ``search`` unless a ``namer`` does.
+        today: the certificates' date.
+    """
+
+    today: date
+    frontier: str | None = None
+    seed: int = 0
+    names: Mapping[str, str] = field(default_factory=dict)
+    models: tuple[str, ...] | None = None
+    types: tuple[str, ...] | None = None
+    variant: str | None = None
+    grid: bool = False
+    by: str = "search"
+    namer: Namer | None = None
+
+
+@dataclass(frozen=True)
+class _Tried:
+    """A candidate that could be measured."""
+
+    candidate: Candidate
+    table: PolicyTable
+    served: Served
+    cost: float
+    """Mean on the calibration half, in dollars; calls where no price is known."""
+    quality: float
+
+
+@dataclass(frozen=True)
+class _Type:
+    """One task type's run, split in two."""
+
+    recording: Recording
+    table: PolicyTable
+    book: PromptBook
+    prices: PriceBook
+    frontier: str
+    bar: Bars
+    learn: Ints
+    test: Ints
+    priced: bool
+
+
+def propose(
+    folder: str | Path,
+    table: PolicyTable,
+    settings: ProposalSettings,
+    *,
+    book: PromptBook,
+    audit: Audit | None = None,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Proposal:
+    """Propose a row for every task type of a run.
+
+    Args:
+        folder: a run of ``consensus bench``, or a folder of recorded answers.
+        table: the policy in force; its rows say what stays.
+        settings: see :class:`ProposalSettings`.
+        book: the project's prompts.
+        audit: volumes, and consequences of task types without a row.
+        progress: told what is being done.
+
+    Raises:
+        DataError: the run cannot be read, or has nothing of what was asked for.
+    """
+    path = Path(folder)
+    run = load_run(path)
+    prices = PriceBook(overrides=table.price_overrides())
+    skipped: dict[str, str] = {}
+    recordings = _recordings(run, path, table, settings, book, prices, skipped)
+    named: Mapping[str, Sequence[Candidate]] | None = None
+    if settings.namer is not None:
+        named = settings.namer(recordings, table)
+    rows = []
+    frontier = ""
+    notes = _notes(run, path)
+    for recording in recordings:
+        name = recording.task_type
+        progress(f"{name}: {len(recording):,} cases, {len(recording.models)} models")
+        try:
+            frontier = _frontier(recording, table, settings)
+            known, unpriced = _comparable(recording, frontier)
+            if unpriced:
+                notes.append(f"{name}: no known price, left out: {', '.join(unpriced)}")
+            split = _split(known, table, book, prices, frontier, settings, audit)
+            given = None if named is None else named.get(name, ())
+            rows.append(_propose_row(run, split, settings, audit, given))
+        except (DataError, NotRecordedError) as error:
+            skipped[name] = str(error)
+    if not rows and not skipped:
+        raise DataError("has no task type to propose a row for", where=str(path))
+    rows.sort(key=lambda row: (-(row.saving_usd or 0.0), -(row.monthly_volume or 0), row.task_type))
+    return Proposal(
+        policy=table.source,
+        policy_version=table.version_hash,
+        run=str(folder),
+        frontier=settings.frontier or frontier,
+        by=settings.by,
+        seed=settings.seed,
+        date=settings.today.isoformat(),
+        rows=tuple(rows),
+        skipped=skipped,
+        notes=tuple(notes),
+    )
+
+
+def _notes(run: RecordedRun, path: Path) -> list[str]:
+    notes = [*run.report.notes[:5]]
+    if not (path / "run.json").exists():
+        notes.append(
+            "these answers were not made with this project's prompts: the figures are the "
+            "recording's, and policy check will ask for a run of consensus bench"
+        )
+    return notes
+
+
+def _recordings(
+    run: RecordedRun,
+    path: Path,
+    table: PolicyTable,
+    settings: ProposalSettings,
+    book: PromptBook,
+    prices: PriceBook,
+    skipped: dict[str, str],
+) -> list[Recording]:
+    found = []
+    strata = {type_name(run, stratum): stratum for stratum in task_types(run)}
+    for name in settings.types or ():
+        if name not in strata:
+            raise DataError(
+                f'has no cases of type "{name}"',
+                where=str(path),
+                fix=f"one of {', '.join(sorted(strata))}",
+            )
+    for name, stratum in sorted(strata.items()):
+        if settings.types is not None and name not in settings.types:
+            continue
+        try:
+            found.append(
+                recording_of(
+                    run,
+                    stratum,
+                    folder=path,
+                    book=book,
+                    prices=prices,
+                    names=settings.names,
+                    variant=settings.variant,
+                    models=settings.models,
+                )
+            )
+        except DataError as error:
+            skipped[name] = str(error)
+    return found
+
+
+def _frontier(recording: Recording, table: PolicyTable, settings: ProposalSettings) -> str:
+    """The model to compare with: as asked, the policy's, else the dearest of the run."""
+    if settings.frontier is not None:
+        for name in (settings.frontier, f"recorded/{settings.frontier}"):
+            if name in recording.models:
+                return name
+        raise DataError(
+            f'"{settings.frontier}" did not answer the cases of "{recording.task_type}"',
+            where="--frontier",
+            fix=f"one of {', '.join(recording.models)}",
+        )
+    for model in table.tiers.get("frontier", ()):
+        if model in recording.models:
+            return model
+    cost = typical(recording)
+    priced = [model for model in sorted(recording.models) if math.isfinite(cost[model])]
+    return max(priced or sorted(recording.models), key=lambda model: cost[model])
+
+
+def _comparable(recording: Recording, frontier: str) -> tuple[Recording, list[str]]:
+    """The recording without models whose price is not known, where the frontier's is."""
+    cost = typical(recording)
+    unpriced = [model for model in recording.models if not math.isfinite(cost[model])]
+    if not unpriced or frontier in unpriced:
+        return recording, []
+    return recording.only([m for m in recording.models if m not in unpriced]), unpriced
+
+
+def _split(
+    recording: Recording,
+    table: PolicyTable,
+    book: PromptBook,
+    prices: PriceBook,
+    frontier: str,
+    settings: ProposalSettings,
+    audit: Audit | None,
+) -> _Type:
+    mask = calibration_mask(recording.case_ids, settings.seed)
+    learn, test = np.flatnonzero(mask), np.flatnonzero(~mask)
+    if learn.size < 2 or test.size < 2:
+        raise DataError(f"{len(recording)} cases are too few to split", where=recording.name)
+    name = recording.task_type
+    asked = audit.tasks.get(name) if audit is not None else None
+    row = table.tasks.get(name)
+    if row is None:
+        consequence = asked.consequence if asked is not None else table.defaults.consequence
+        row = TaskRow(consequence=consequence)
+    elif row.consequence is None:
+        row = row.model_copy(update={"consequence": table.defaults.consequence})
+    bar = bar_of(
+        table.certificates,
+        row,
+        floor=asked.floor if asked is not None else None,
+        delta=asked.delta if asked is not None else None,
+    )
+    priced = all(math.isfinite(cost) for cost in typical(recording).values())
+    return _Type(recording, table, book, prices, frontier, bar, learn, test, priced)
+
+
+# -- one task type ---------------------------------------------------------------------------------
+
+
+def _propose_row(
+    run: RecordedRun,
+    split: _Type,
+    settings: ProposalSettings,
+    audit: Audit | None,
+    named: Sequence[Candidate] | None,
+) -> RowProposal:
+    recording, table = split.recording, split.table
+    left_out: list[Measured] = []
+    plain = Candidate(
+        f"single {short(split.frontier)}", {"strategy": "single", "models": [split.frontier]}
+    )
+    top = _try(split, plain)
+    row = table.tasks.get(recording.task_type)
+    now: _Tried | None = None
+    tried = [top]
+    if row is not None:
+        current = Candidate("the row in force", choice_of(row), source="current")
+        try:
+            now = _try(split, current)
+            tried.append(now)
+        except (NotRecordedError, ConsensusError) as error:
+            left_out.append(Measured(name=current.name, source="current", row=dict(current.row),
+                                     left_out=_line(error)))  # fmt: skip
+    candidates = named if named is not None else list(_searched(run, split, settings))
+    for candidate in candidates:
+        if candidate.row == plain.row:
+            continue
+        try:
+            tried.append(_try(split, candidate))
+        except (NotRecordedError, ConsensusError, ValueError) as error:
+            left_out.append(Measured(name=candidate.name, source=candidate.source,
+                                     row=dict(candidate.row), left_out=_line(error)))  # fmt: skip
+    sequence = _sequence(tried)
+    credits_ = [t.served.credit[split.test] for t in sequence]
+    cheaper = next((i for i, t in enumerate(sequence) if t.cost < top.cost), len(sequence))
+    ruling = certify(credits_, split.bar, cheaper=cheaper, grid=settings.grid)
+    chosen = _serving(ruling, sequence, now, top)
+    return _row_proposal(
+        split, settings, audit, ruling, sequence, chosen, now, top, tried, left_out
+    )
+
+
+def _line(error: Exception) -> str:
+    return str(error).splitlines()[0][:300]
+
+
+def _try(split: _Type, candidate: Candidate) -> _Tried:
+    """Measure one candidate on all cases.
+
+    Raises:
+        NotRecordedError: the run does not hold what it would ask.
+    """
+    table = table_with(split.table, split.recording, candidate)
+    served = serve(split.recording, table, split.book)
+    cost = served.usd if split.priced else served.calls
+    return _Tried(
+        candidate,
+        table,
+        served,
+        float(cost[split.learn].mean()),
+        float(served.credit[split.learn].mean()),
+    )
+
+
+def _searched(run: RecordedRun, split: _Type, settings: ProposalSettings) -> list[Candidate]:
+    recording = split.recording
+    cost = typical(recording) if split.priced else dict.fromkeys(recording.models, 1.0)
+    keep = _worth_a_seat(split, cost)
+    fitted = []
+    for models in _stacks(keep, split.frontier):
+        calibration = _fit(run, split, settings, models)
+        if calibration is not None:
+            fitted.append((models, calibration))
+    return list(search(recording, cost, split.frontier, keep=keep, fitted=fitted))
+
+
+def _worth_a_seat(split: _Type, cost: Mapping[str, float]) -> list[str]:
+    """Models for panels: those that no cheaper one beats on the calibration half, then the best."""
+    recording = split.recording
+    quality = {}
+    for model in recording.models:
+        framing = (recording.framings or ("",))[0]
+        first = [recording.given(case, model, framing)[:1] for case in split.learn.tolist()]
+        worth = [
+            recording.worth(case, samples[0].answer) if samples and samples[0].answer is not None
+            else 0.0
+            for case, samples in zip(split.learn.tolist(), first, strict=True)
+        ]  # fmt: skip
+        quality[model] = float(np.mean(worth))
+    others = [model for model in recording.models if model != split.frontier]
+    if split.priced:
+        others = [model for model in others if cost[model] < cost[split.frontier]]
+    best = sorted(others, key=lambda m: (-quality[m], cost[m], m))
+    undominated = [
+        m for m in others
+        if not any(cost[o] <= cost[m] and quality[o] > quality[m] for o in others)
+    ]  # fmt: skip
+    ordered = sorted(undominated, key=lambda m: (-quality[m], m))
+    ordered += [m for m in best if m not in ordered]
+    return sorted(ordered[:PANEL_MODELS], key=lambda m: (cost[m], m))
+
+
+def _stacks(keep: Sequence[str], frontier: str) -> list[tuple[str, ...]]:
+    """Sets of models that are worth a calibration."""
+    sets: list[tuple[str, ...]] = [(model, frontier) for model in keep[:2]]
+    if len(keep) >= 2:
+        sets += [(*keep[:2], frontier)]
+    if len(keep) >= 3:
+        sets += [tuple(keep[:3])]
+    return sets
+
+
+def _fit(
+    run: RecordedRun, split: _Type, settings: ProposalSettings, models: Sequence[str]
+) -> Calibration | None:
+    """A calibration of one seat a model, from the calibration half alone; None where none fits."""
+    recording = split.recording
+    if recording.kind not in ("approve", "choose", "compare") or split.learn.size < 30:
+        return None
+    called = {**USUAL_OPTIONS.get(recording.kind, {}), **policy_names(run, settings.names)}
+    recorded = {called[model]: model for model in run.models()}
+    variant = settings.variant if recording.framings is None else recording.framings[0]
+    try:
+        return fit_calibration(
+            run,
+            [recorded[model] for model in models],
+            aggregator="stacked" if split.learn.size >= STACK_CASES else "blocks",
+            variant=variant,
+            task_type=recording.stratum or None,
+            names=called,
+            seed=settings.seed,
+            fitted_on=settings.today.isoformat(),
+        ).calibration.model_copy(update={"task_type": recording.task_type})
+    except (ConsensusError, ValueError, ArithmeticError):
+        return None
+
+
+def _sequence(tried: Sequence[_Tried]) -> list[_Tried]:
+    """What is worth a test: candidates that nothing cheaper equals on the calibration half.
+
+    From the best and dearest to the cheapest: the frontier of quality and cost, downward.
+    """
+    front: list[_Tried] = []
+    for one in sorted(tried, key=lambda t: (t.cost, -t.quality, len(t.candidate.row))):
+        if not front or one.quality > front[-1].quality + 1e-12:
+            front.append(one)
+    return list(reversed(front))
+
+
+def _serving(ruling: Ruling, sequence: Sequence[_Tried], now: _Tried | None, top: _Tried) -> _Tried:
+    """Who serves: the route ruled for; uncertifiable: the row in force; failed: the frontier."""
+    if ruling.chosen is not None:
+        return sequence[ruling.chosen]
+    if ruling.status == "uncertifiable" and now is not None:
+        return now
+    return top
+
+
+def _row_proposal(
+    split: _Type,
+    settings: ProposalSettings,
+    audit: Audit | None,
+    ruling: Ruling,
+    sequence: Sequence[_Tried],
+    chosen: _Tried,
+    now: _Tried | None,
+    top: _Tried,
+    tried: Sequence[_Tried],
+    left_out: Sequence[Measured],
+) -> RowProposal:
+    recording, table, test = split.recording, split.table, split.test
+    name = recording.task_type
+    evidence = evidence_of(chosen.served.credit[test], split.bar)
+    hoped = ruling.evidence[ruling.hoped] if ruling.hoped is not None else None
+    needs = evidence.needs if ruling.chosen is not None or hoped is None else hoped.needs
+    against = _parity(split, chosen, top)
+    certificate = _certificate(split, settings, ruling, chosen, evidence, needs, against)
+    new = dict(chosen.candidate.row)
+    if ruling.status == "provisional":
+        new["shadow"] = {"share": table.certificates.shadow_share, "route": split.frontier}
+    old_row = table.tasks.get(name)
+    expected = figures_of(chosen.served.take(test), priced=split.priced)
+    before = None if now is None else figures_of(now.served.take(test), priced=split.priced)
+    frontier = figures_of(top.served.take(test), priced=split.priced)
+    asked = audit.tasks.get(name) if audit is not None else None
+    volume = asked.monthly_volume if asked is not None else None
+    base = before or frontier
+    saving = None
+    if volume is not None and base.usd is not None and expected.usd is not None:
+        saving = volume * (base.usd - expected.usd)
+    fitted = chosen.candidate.fitted
+    old = None
+    if old_row is not None:
+        old = choice_of(old_row)
+        if old_row.shadow is not None:
+            old["shadow"] = old_row.shadow.model_dump(mode="json")
+    profile = None
+    if split.priced:
+        agreed = chosen.served.agreement(top.served, recording.tasks)[test]
+        profile = profile_of(chosen.served.take(test), top.served.take(test), agreed)
+    return RowProposal(
+        task_type=name,
+        kind=recording.kind,
+        status=ruling.status,
+        old=old,
+        new=new,
+        why=tuple(_why(split, ruling, sequence, chosen, top, evidence, needs, against)),
+        certificate=certificate,
+        profile=profile,
+        expected=expected,
+        before=before,
+        frontier=frontier,
+        candidates=(*_measured(split, tried), *left_out),
+        monthly_volume=volume,
+        saving_usd=saving,
+        calibration_file=None if fitted is None else str(chosen.candidate.row["calibration"]),
+        calibration=None if fitted is None else fitted.model_dump(mode="json"),
+        strategies={k: dict(v) for k, v in chosen.candidate.strategies.items()},
+        servable=_servable(chosen.table, name, split.prices),
+    )  # fmt: skip
+
+
+def _measured(split: _Type, tried: Sequence[_Tried]) -> list[Measured]:
+    return [
+        Measured(
+            name=one.candidate.name,
+            source=one.candidate.source,
+            row=dict(one.candidate.row),
+            calibration=figures_of(one.served.take(split.learn), priced=split.priced),
+            evaluation=figures_of(one.served.take(split.test), priced=split.priced),
+        )
+        for one in sorted(tried, key=lambda t: (t.cost, -t.quality, t.candidate.name))
+    ]
+
+
+def _servable(table: PolicyTable, task_type: str, prices: PriceBook) -> str:
+    """Why a strict load would refuse the row; "" where it would not."""
+    for model in route_type(table, task_type).models:
+        try:
+            provider_of(model)
+            prices.price(model)
+        except ConsensusError as error:
+            return (
+                f"{model}: {_line(error)}; name it as the policy does: --as {model}=PROVIDER/MODEL"
+            )
+    return ""
+
+
+def _parity(split: _Type, chosen: _Tried, top: _Tried) -> Parity | None:
+    ours, theirs = chosen.served.credit[split.test], top.served.credit[split.test]
+    margin = split.table.certificates.parity_margin
+    found = parity(ours, theirs, epsilon=margin, alpha=split.bar.delta)
+    needs = found.more_cases or 0
+    if found.more_cases is None and not found.passes:
+        variance = max(float(np.var(ours - theirs)), 1 / (ours.size + 1))
+        wanted = cases_for_parity(variance, epsilon=margin, alpha=split.bar.delta)
+        needs = max(0, (wanted or 0) - ours.size)
+    return Parity(
+        frontier=split.frontier,
+        n=int(ours.size),
+        difference=_round(found.difference),
+        lower=_round(found.lower),
+        margin=margin,
+        needs=needs,
+    )
+
+
+def _certificate(
+    split: _Type,
+    settings: ProposalSettings,
+    ruling: Ruling,
+    chosen: _Tried,
+    evidence: Evidence,
+    needs: int,
+    against: Parity | None,
+) -> Certificate:
+    recording, bar = split.recording, split.bar
+    models = route_type(chosen.table, recording.task_type).models
+    served = {model: names for model, names in recording.served.items() if model in models}
+    prices = {}
+    for model in models:
+        if split.prices.knows(model):
+            rates = split.prices.price(model).per_million()
+            prices[model] = CertifiedPrice(input=rates["input"], output=rates["output"])
+    bound = _round(evidence.bound)
+    if evidence.bound >= bar.floor > bound:
+        bound = evidence.bound
+    return Certificate(
+        status=ruling.status,
+        n=evidence.n,
+        passes=_round(evidence.passes),
+        bound=bound,
+        floor=bar.floor,
+        delta=bar.delta,
+        needs=0 if ruling.status in ("certified", "failed") else needs,
+        method=evidence.method + (", learn-then-test" if settings.grid else ""),
+        route=route_sha256(chosen.table, recording.task_type),
+        oracle=oracle_sha256(recording),
+        prompts=prompts_sha256(recording),
+        suite=suite_sha256(recording),
+        served=served,
+        prices=prices,
+        parity=against,
+        run=recording.name,
+        date=settings.today,
+        max_age_days=split.table.certificates.max_age_days,
+    )
+
+
+def _round(value: float) -> float:
+    return round(value, 6)
+
+
+# -- in words --------------------------------------------------------------------------------------
+
+
+def _why(
+    split: _Type,
+    ruling: Ruling,
+    sequence: Sequence[_Tried],
+    chosen: _Tried,
+    top: _Tried,
+    evidence: Evidence,
+    needs: int,
+    against: Parity | None,
+) -> list[str]:
+    bar = split.bar
+    stand = (
+        f"{chosen.candidate.name}: {evidence.passes:g} of {evidence.n:,} acceptable on the "
+        f"evaluation half, lower bound {percent(evidence.bound)} at δ = {bar.delta:g}"
+    )
+    said = []
+    if ruling.status == "certified":
+        said.append(f"{stand}: clears the floor of {percent(bar.floor)}")
+    elif ruling.status == "provisional":
+        said.append(
+            f"{stand}: below the floor of {percent(bar.floor)}, above {percent(bar.provisional)}; "
+            f"it serves with a shadow share of {percent(split.table.certificates.shadow_share)}"
+        )
+    elif ruling.status == "uncertifiable":
+        who = sequence[ruling.hoped].candidate.name if ruling.hoped is not None else "no route"
+        said.append(
+            f"nothing clears the floor of {percent(bar.floor)} on {evidence.n:,} cases; {who} "
+            f"needs about {needs:,} more evaluation cases ({2 * needs:,} more in the run)"
+        )
+        said.append(f"until then: {stand}")
+    else:
+        said.append(
+            f"no route can clear the floor of {percent(bar.floor)} at the rates seen: "
+            "the frontier serves, and a person should look at the oracle or the floor"
+        )
+        said.append(stand)
+    if ruling.chosen is not None and ruling.chosen + 1 < len(sequence):
+        after = sequence[ruling.chosen + 1]
+        failed = ruling.evidence[ruling.chosen + 1]
+        said.append(
+            f"the next cheaper one did not: {after.candidate.name}, {failed.passes:g} of "
+            f"{failed.n:,}, bound {percent(failed.bound)}"
+        )
+    if chosen is not top:
+        said += _beside_the_frontier(split, chosen, top, against)
+    return said
+
+
+def _beside_the_frontier(
+    split: _Type, chosen: _Tried, top: _Tried, against: Parity | None
+) -> list[str]:
+    said = []
+    if against is not None:
+        shown = "parity is shown" if against.shown else (
+            f"parity is not shown (needs about {against.needs:,} more cases)"
+            if against.needs
+            else "parity is not shown"
+        )  # fmt: skip
+        said.append(
+            f"against one call of {short(split.frontier)}: {100 * against.difference:+.1f} points "
+            f"(at least {100 * against.lower:+.1f}); {shown} within {100 * against.margin:g}"
+        )
+    ours, theirs = (
+        float((t.served.usd if split.priced else t.served.calls)[split.test].mean())
+        for t in (chosen, top)
+    )
+    said.append(f"{money(ours, priced=split.priced)} a decision, "
+                f"the frontier {money(theirs, priced=split.priced)}")  # fmt: skip
+    return said
