@@ -42,6 +42,7 @@ def assemble(
     receipt_id: str | None,
     frontier: Frontier | None = None,
     earlier_pico: int = 0,
+    routing_pico: int = 0,
 ) -> Decision:
     """The decision that these hops make, with its exact cost.
 
@@ -54,6 +55,7 @@ def assemble(
         receipt_id: where it is kept, if it is.
         frontier: what the frontier said beside it; whether it agrees is worked out here.
         earlier_pico: what a run that was cut short paid for and this one did not ask again.
+        routing_pico: what it cost to find out what the task is about.
     """
     conclusion = conclude_hops(task, hops)
     ballots = tuple(ballot for hop in hops for ballot in hop.ballots)
@@ -72,7 +74,7 @@ def assemble(
         calibrated=conclusion.calibrated,
         ballots=ballots,
         failures=failures,
-        cost=Cost.total([Cost(pico_usd=earlier_pico), *(one.cost for one in spent)]),
+        cost=Cost.total([Cost(pico_usd=earlier_pico + routing_pico), *(one.cost for one in spent)]),
         usage=sum((one.usage for one in spent), Usage()),
         latency_s=latency_s,
         reasons=(*reasons, *conclusion.reasons),
@@ -123,6 +125,7 @@ def conclude_receipt(receipt: Receipt) -> Decision:
         receipt_id=receipt.receipt_id,
         frontier=receipt.frontier,
         earlier_pico=int(receipt.measured.get("earlier_pico", 0)),
+        routing_pico=int(receipt.measured.get("routing_pico", 0)),
     )
 
 

@@ -12,7 +12,7 @@ from collections.abc import (
     Mapping,
 )
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -34,6 +34,7 @@ from consensus.orchestrators.together import both, in_order
 from consensus.panel.asking import ask
 from consensus.panel.book import PromptBook
 from consensus.panel.seats import build_panel
+from consensus.policy.classify import classify, needs_class, retyped
 from consensus.policy.oracles import graders
 from consensus.policy.reload import POLL_S, PolicyStatus, Rules, Setup, Succession
 from consensus.policy.route import Route, route
@@ -227,21 +228,13 @@ class Engine:
         earlier: PaidCalls | None,
     ) -> Decision:
         """Decide under these rules, whatever is in force before it is done."""
-        way = route(setup.table, task)
         if frontier is not None:
             setup.prices.price(frontier)
+        task, way, spent = await self._routed(setup, task, decision_id, earlier)
         named = (*way.models, *graders(setup.table, way), *([frontier] if frontier else ()))
         await self._prepare(setup, named)
-        started = time.perf_counter()
-        context = CallContext(
-            decision_id=decision_id,
-            seat=0,
-            purpose="ballot",
-            task_type=task.type,
-            budget=Budget(way.budget_pico),
-            deadline=Deadline(way.deadline_s),
-            paid=_own(earlier, decision_id, frontier=False),
-        )
+        started = time.perf_counter() - spent.seconds
+        context = _context(task, way, decision_id, earlier, spent)
         panel = walk(task, way, context, setup, windows=self._windows, started=started)
         if frontier is None:
             walked = await panel
@@ -258,7 +251,34 @@ class Engine:
         measured: dict[str, Any] = {"latency_s": walked.latency_s}
         if earlier_pico:
             measured["earlier_pico"] = earlier_pico
+        if spent.pico:
+            measured["routing_pico"] = spent.pico
         return await self._finish(setup, task, way, walked, decision_id, measured, beside)
+
+    async def _routed(
+        self, setup: Setup, task: Task, decision_id: str, earlier: PaidCalls | None
+    ) -> tuple[Task, Route, _Spent]:
+        """The task under its type, its route, and what it took to find that out.
+
+        Only what depends on the content is classified; a call that this takes has the cap and the
+        deadline of the row that holds without it, and is part of the decision's own.
+        """
+        table = setup.table
+        if not needs_class(table, task):
+            return task, route(table, task), _NOTHING
+        plain = route(table, task)
+        declared = table.classifier
+        await self._prepare(setup, [declared.model] if declared and declared.model else [])
+        began = time.perf_counter()
+        context = _context(task, plain, decision_id, earlier, _NOTHING)
+        seen = await classify(setup, task, context)
+        if seen is None:
+            return task, plain, _NOTHING
+        spent = _Spent(time.perf_counter() - began, seen.cost_pico)
+        task, why_not = retyped(table, task, seen)
+        way = route(table, task, category=seen.label)
+        said = (seen.reason, *([why_not] if why_not else ()))
+        return task, replace(way, reasons=(*said, *way.reasons)), spent
 
     async def _prepare(self, setup: Setup, models: Iterable[str]) -> None:
         """Load the providers' libraries before any deadline runs: some take seconds to import.
@@ -302,6 +322,7 @@ class Engine:
             receipt_id=decision_id if self._ledger is not None else None,
             frontier=frontier,
             earlier_pico=measured.get("earlier_pico", 0),
+            routing_pico=measured.get("routing_pico", 0),
         )
         if self._ledger is not None:
             await self._ledger.keep(
@@ -380,6 +401,34 @@ async def _ask_frontier(
     )[0]
     beside = replace(context, purpose="frontier", budget=Budget(None))
     return await ask(task, seat, setup.gateway, beside, setup.book)
+
+
+@dataclass(frozen=True, slots=True)
+class _Spent:
+    """What was spent before the first hop."""
+
+    seconds: float = 0.0
+    pico: int = 0
+
+
+_NOTHING = _Spent()
+
+
+def _context(
+    task: Task, way: Route, decision_id: str, earlier: PaidCalls | None, spent: _Spent
+) -> CallContext:
+    budget = Budget(way.budget_pico)
+    budget.settle(0, spent.pico)
+    left = None if way.deadline_s is None else max(0.0, way.deadline_s - spent.seconds)
+    return CallContext(
+        decision_id=decision_id,
+        seat=0,
+        purpose="ballot",
+        task_type=task.type,
+        budget=budget,
+        deadline=Deadline(left),
+        paid=_own(earlier, decision_id, frontier=False),
+    )
 
 
 def _open_ledger(ledger: Ledger | str | Path | bool | None, table: PolicyTable) -> Ledger | None:

@@ -27,7 +27,7 @@ __all__ = [
     "Turn",
 ]
 
-Purpose = Literal["ballot", "repair", "debate", "frontier", "grade", "candidate"]
+Purpose = Literal["ballot", "repair", "debate", "frontier", "grade", "candidate", "classify"]
 
 PriceBasis = Literal[
     "none", "served", "estimated_price", "estimated_usage", "estimated_price_and_usage"

@@ -45,6 +45,7 @@ Code = Literal[
     "agreement",
     "even-seats",
     "oracle",  # one that cannot be made
+    "classifier",
     "gate",  # one that cannot do what the row asks of it
     "no-gate",
     "latency",

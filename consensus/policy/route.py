@@ -75,14 +75,17 @@ def expected_output(row: TaskRow, kind: Kind | None) -> int:
     return row.expected_output_tokens or _EXPECTED_OUTPUT[kind or row.kind or "approve"]
 
 
-def route(table: PolicyTable, task: Task) -> Route:
+def route(table: PolicyTable, task: Task, *, category: str | None = None) -> Route:
     """The route of a task.
+
+    ``category`` is what the policy's classifier says of it; None where it says nothing, so that no
+    rule on a category matches.
 
     Raises:
         TaskError: if the row is for another kind of task.
         PolicyError: if the row cannot be followed (a strict load finds that earlier).
     """
-    return _route(table, task.type, task)
+    return _route(table, task.type, task, category)
 
 
 def route_type(table: PolicyTable, task_type: str) -> Route:
@@ -93,7 +96,9 @@ def route_type(table: PolicyTable, task_type: str) -> Route:
     return _route(table, task_type, None)
 
 
-def _route(table: PolicyTable, task_type: str, task: Task | None) -> Route:
+def _route(
+    table: PolicyTable, task_type: str, task: Task | None, category: str | None = None
+) -> Route:
     path = row_path(table, task_type)
     row = table.tasks.get(task_type)
     if row is not None and task is not None and row.kind not in (None, task.kind):
@@ -106,7 +111,9 @@ def _route(table: PolicyTable, task_type: str, task: Task | None) -> Route:
     matched = None
     if task is not None and rules:
         typical = resolve(table, task_type).row
-        matched = next((i for i, rule in enumerate(rules) if _matches(rule, task, typical)), None)
+        matched = next(
+            (i for i, rule in enumerate(rules) if _matches(rule, task, typical, category)), None
+        )
     kind = task.kind if task is not None else row.kind if row is not None else None
     compiled = _compiled(table, path, matched, kind, 0)
     mix = resolve(table, task_type, matched, kind=kind).mix if _may_mix(table, row) else ()
@@ -179,11 +186,11 @@ def _reasons(
     return tuple(said)
 
 
-def _toml(value: int | bool) -> str:
-    return str(value).lower()
+def _toml(value: int | bool | str) -> str:
+    return f'"{value}"' if isinstance(value, str) else str(value).lower()
 
 
-def _matches(rule: When, task: Task, row: TaskRow) -> bool:
+def _matches(rule: When, task: Task, row: TaskRow, category: str | None) -> bool:
     length = estimate_tokens(task)
     answer = expected_output(row, task.kind)
     structured = not isinstance(task, Generate) or task.output_schema is not None
@@ -196,4 +203,5 @@ def _matches(rule: When, task: Task, row: TaskRow) -> bool:
         and (rule.structured is None or structured == rule.structured)
         and (rule.min_options is None or options >= rule.min_options)
         and (rule.max_options is None or options <= rule.max_options)
+        and (rule.category is None or rule.category == category)
     )

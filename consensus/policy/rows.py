@@ -56,6 +56,7 @@ BUILT_IN: dict[OrchestratorName, str] = {
     "debate": "a panel that sees its own arguments when it disagrees",
     "cascade": "the cheapest tier first, a stronger one where that is not enough",
     "best_of_n": "several candidates, the best one chosen",
+    "pairs": "items ranked by comparing two at a time; seats is the most comparisons",
 }
 """The orchestrators that a row may name as its strategy."""
 
@@ -288,7 +289,7 @@ class StrategyTable(PanelFields):
 
 
 class When(PanelFields):
-    """A rule on a task's length and structure; the first that matches changes the row."""
+    """A rule on a task's length, structure and category; the first match changes the row."""
 
     min_input_tokens: Count | None = Field(
         default=None, description="Matches from this length on (estimated at 4 bytes a token)."
@@ -313,10 +314,13 @@ class When(PanelFields):
     max_options: Count | None = Field(
         default=None, description="Matches tasks with at most so many options or items."
     )
+    category: Name | None = Field(
+        default=None, description="Matches tasks of which the [classifier] says so."
+    )
     strategy: Name | None = Field(default=None, description="Strategy to use instead.")
 
     @property
-    def conditions(self) -> dict[str, int | bool]:
+    def conditions(self) -> dict[str, int | bool | str]:
         """What is asked of the task, by name."""
         return {
             name: value for name in CONDITIONS if (value := getattr(self, name, None)) is not None
@@ -339,6 +343,7 @@ CONDITIONS: tuple[str, ...] = (
     "structured",
     "min_options",
     "max_options",
+    "category",
 )
 
 

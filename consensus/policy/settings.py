@@ -7,9 +7,18 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
-from consensus.policy._types import Amount, Count, NotNegative, Strict
+from consensus.policy._types import (
+    Amount,
+    Count,
+    FileName,
+    ModelName,
+    Name,
+    NotNegative,
+    Share,
+    Strict,
+)
 
-__all__ = ["LedgerSettings", "Price", "ProviderSettings"]
+__all__ = ["ClassifierTable", "LedgerSettings", "Price", "ProviderSettings"]
 
 
 class ProviderSettings(Strict):
@@ -125,6 +134,49 @@ class Price(Strict):
         )
         if priced and (self.input is None or self.output is None):
             raise ValueError('needs both "input" and "output", in $ per million tokens')
+        return self
+
+
+class ClassifierTable(Strict):
+    """Who says what a task is about.
+
+    ``tfidf`` and ``embedding`` are files of ``consensus policy classify train``; ``model`` is one
+    cheap call, priced and on the receipt.
+    """
+
+    kind: Literal["tfidf", "embedding", "model"] = Field(
+        description="tfidf: words and a logistic regression, no call. embedding: the same on a "
+        "sentence embedding made on this machine. model: one call of a cheap model."
+    )
+    file: FileName | None = Field(
+        default=None,
+        description="tfidf, embedding: what consensus policy classify train wrote, relative to "
+        "this file's folder.",
+    )
+    model: ModelName | None = Field(default=None, description="model: who is asked.")
+    classes: dict[Name, Annotated[str, Field(max_length=2000)]] | None = Field(
+        default=None,
+        description="model: every class, a task type or a category, and what belongs to it.",
+    )
+    threshold: Share | None = Field(
+        default=None,
+        description="Probability below which no class is named and the default row holds; "
+        "the file's own, or 0.5 for a model that gives probabilities.",
+    )
+
+    @model_validator(mode="after")
+    def _complete(self) -> ClassifierTable:
+        if self.kind == "model":
+            if self.model is None or self.classes is None or len(self.classes) < 2:
+                raise ValueError('of kind "model" needs model = … and at least two classes')
+            if self.file is not None:
+                raise ValueError('of kind "model" has no file')
+        elif self.file is None:
+            raise ValueError(
+                f'of kind "{self.kind}" needs file = …; consensus policy classify train writes it'
+            )
+        elif self.model is not None or self.classes is not None:
+            raise ValueError(f'of kind "{self.kind}" takes neither model nor classes')
         return self
 
 

@@ -16,7 +16,7 @@ from consensus.policy._lines import KeyPath
 from consensus.policy._types import ModelName, Name, Names, Strict
 from consensus.policy.consequences import CertificateSettings
 from consensus.policy.rows import DefaultsRow, StrategyTable, TaskRow
-from consensus.policy.settings import LedgerSettings, Price, ProviderSettings
+from consensus.policy.settings import ClassifierTable, LedgerSettings, Price, ProviderSettings
 
 if TYPE_CHECKING:
     from consensus.models.factory import ProviderSettings as ClientSettings
@@ -60,6 +60,10 @@ class PolicyTable(Strict):
     certificates: CertificateSettings = Field(
         default=CertificateSettings(),
         description="What each consequence asks of a route, and how long evidence lasts.",
+    )
+    classifier: ClassifierTable | None = Field(
+        default=None,
+        description='Names the type of tasks of type "auto", and the category of when rules.',
     )
     ledger: LedgerSettings = Field(
         default=LedgerSettings(), description="Where decisions are kept."
