@@ -29,7 +29,14 @@ from consensus.policy.route import BYTES_PER_TOKEN, expected_output
 from consensus.policy.rows import TaskRow
 from consensus.policy.table import PolicyTable
 
-__all__ = ["ModelEstimate", "RunEstimate", "estimate_run"]
+__all__ = [
+    "LATENCY_S",
+    "LOCAL_IN_PER_S",
+    "LOCAL_OUT_PER_S",
+    "ModelEstimate",
+    "RunEstimate",
+    "estimate_run",
+]
 
 LATENCY_S = 5.0
 """Seconds of a hosted model's answer, where none is known."""

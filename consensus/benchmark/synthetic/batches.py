@@ -31,7 +31,8 @@ AVOID = 8
 OPENING = 90
 """Characters of such an opening."""
 
-EXAMPLES = 4
+EXAMPLES = 3
+"""Shown by every other request: small models copy what they are shown."""
 
 MIN_WORDS, MAX_WORDS = 12, 400
 """Longer inputs are not written: nobody would review them. Take these from real documents."""
@@ -166,7 +167,7 @@ def make_request(
         sources=task.sources,
         category=cell.category,
         category_description=part.description if part is not None else "",
-        examples=task.examples[:EXAMPLES],
+        examples=_examples(task.examples, index),
         avoid=[" ".join(one.split())[:OPENING] for one in avoid[-AVOID:]],
         count=count,
         words=_words(task.input_tokens.p50, task.input_tokens.p95, index),
@@ -182,6 +183,15 @@ def make_request(
         ),
         schema=_schema(asked, count),
     )
+
+
+def _examples(examples: Sequence[str], index: int) -> tuple[str, ...]:
+    """Other ones in turn, and none in every other request."""
+    if index % 2 == 0 or not examples:
+        return ()
+    start = index // 2 * EXAMPLES
+    count = min(EXAMPLES, len(examples))
+    return tuple(examples[(start + place) % len(examples)] for place in range(count))
 
 
 def _ends(asked: Asked) -> tuple[str, str]:

@@ -36,7 +36,8 @@ PER_CATEGORY = 50
 """Cases a category without earlier data; 50 to 100 is usual."""
 
 LEAST_MISLEADING = 5
-"""Where any input is expected to mislead, so many cases do: fewer would show nothing."""
+"""Where any input is expected to mislead, so many cases of a category do, or a quarter of a small
+one: fewer would show nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,10 +213,8 @@ def _cells(
         count = max(least, math.ceil(wanted * part - 1e-9))
         misleading = 0
         if task.adversarial_share:
-            misleading = math.ceil(count * task.adversarial_share)
-            misleading = min(max(misleading, LEAST_MISLEADING), count)
-            if task.adversarial_share < 1:
-                misleading = min(misleading, count // 2)
+            least_misleading = min(LEAST_MISLEADING, count // 4)
+            misleading = max(math.ceil(count * task.adversarial_share), least_misleading)
         for adversarial, number, fraction in (
             (False, count - misleading, 1 - task.adversarial_share),
             (True, misleading, task.adversarial_share),

@@ -18,7 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from consensus.ballots import PICO, Failure, Usage
-from consensus.benchmark.estimate import RunEstimate
+from consensus.benchmark.estimate import (
+    LATENCY_S,
+    LOCAL_IN_PER_S,
+    LOCAL_OUT_PER_S,
+    ModelEstimate,
+    RunEstimate,
+)
 from consensus.benchmark.paid import HaltedError, PaidAnswers, RunBudget, RunCaller
 from consensus.benchmark.results import json_line, write_whole
 from consensus.benchmark.synthetic.batches import (
@@ -34,7 +40,7 @@ from consensus.benchmark.synthetic.sieve import Sieve, unusable
 from consensus.benchmark.synthetic.words import CaseWords
 from consensus.errors import DataError
 from consensus.models.context import CallContext
-from consensus.models.factory import ClientFactory
+from consensus.models.factory import ClientFactory, provider_of
 from consensus.models.gateway import Gateway
 from consensus.models.prices import PriceBook
 from consensus.models.protocol import Deadline, ModelClient
@@ -64,6 +70,8 @@ CANDIDATES = "candidates.jsonl"
 MARGIN = 3
 """So many times the requests that would do if every case were of use; then a stratum is given up.
 Small models repeat themselves."""
+
+LOCAL_TEMPERATURE = 0.9
 
 UNASKED = frozenset({"budget", "deadline", "cancelled"})
 
@@ -160,7 +168,7 @@ async def write_candidates(
         known: task type → texts that a new case may not repeat.
         clients: provider → client, in place of the real ones.
         batch: cases a request.
-        temperature: None for the provider's default.
+        temperature: None for the provider's default; .9 on this machine, where that is greedy.
         max_usd: the most that this folder may ever cost.
         concurrency: strata at work at once.
         progress: told of every usable case.
@@ -172,6 +180,8 @@ async def write_candidates(
         PriceError: the model has no known price.
     """
     prices.price(model)
+    if temperature is None and provider_of(model) == "local":
+        temperature = LOCAL_TEMPERATURE
     strata = [
         _stratum(audit, cell, table, (known or {}).get(cell.task_type, ())) for cell in plan.cells
     ]
@@ -333,12 +343,9 @@ def estimate_writing(
     Raises:
         As :func:`write_candidates`.
     """
-    from consensus.benchmark.estimate import LATENCY_S, LOCAL_IN_PER_S, LOCAL_OUT_PER_S
-    from consensus.benchmark.estimate import ModelEstimate as Part
-    from consensus.models.factory import provider_of
 
     price = prices.price(model)
-    own = Part(model, "writes")
+    own = ModelEstimate(model, "writes")
     longest = 0.0
     total = 0.0
     for cell in plan.cells:

@@ -349,6 +349,9 @@ async def _write(
     if not written.complete:
         note("run the same command again to go on")
         return 1
+    if not rows:
+        note(f"error: {model} wrote no case that is of use; name a stronger --model")
+        return 1
     where = "" if audit == Path("audit.toml") else f"{audit} "
     note(
         'next: a person fills "verdict" (use / drop) or "label", then\n'
