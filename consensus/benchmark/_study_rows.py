@@ -6,11 +6,12 @@ Nothing here is a result. ``published`` figures are those of the data set's own 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from consensus.benchmark.replay import ReplaySettings
+from consensus.benchmark.run_format import RecordedRun
 
 __all__ = ["STUDIES", "Passes", "Row", "Single", "Study", "Table", "command_of"]
 
@@ -110,6 +111,8 @@ class Study:
         passes: score means by number of passes.
         tables: the replays.
         searches: it runs ``auto``, which takes minutes: only when asked for.
+        writer: writes the whole section instead, from the run (None where ``folder`` is empty:
+            nothing is read).
     """
 
     name: str
@@ -120,6 +123,7 @@ class Study:
     passes: Passes | None = None
     tables: tuple[Table, ...] = field(default=())
     searches: bool = False
+    writer: Callable[[RecordedRun | None], str] | None = None
 
 
 _FLAGS = {
@@ -156,6 +160,11 @@ def _row(label: str, frontier: str, panel: str, strategy: str = "vote", **more: 
 
 
 _LEARN: Mapping[str, Any] = {"calibrate": True, "splits": 5}
+_SEARCH: Mapping[str, Any] = {"calibrate": True, "splits": 20}
+_SEARCH_TEXT = (
+    "`auto` chooses on one half of the cases, by goal; every figure is from the other half, means "
+    "over 20 splits."
+)
 
 
 def _alone(model: str, variant: str | None, published: float | None, **more: Any) -> Single:
@@ -228,17 +237,30 @@ _rb2_auto = Study(
     "rb2-auto",
     "rb2_judges_dev",
     "rb2_judges_dev: the searched strategy",
-    "`auto` chooses on one half of the cases; every figure is from the other half.",
+    _SEARCH_TEXT,
     tables=(
         Table(
             "auto against one pass of gpt-5.4",
             tuple(
-                _rb2(f"auto, {goal}", _GPT, "auto", goal=goal, **_LEARN)
-                for goal in ("parity", "quality", "budget:1")
+                _rb2(f"auto, {goal}", _GPT, "auto", goal=goal, **_SEARCH)
+                for goal in ("parity", "quality", "budget:0.4", "budget:1")
             ),
         ),
     ),
     searches=True,
+)
+
+
+def _stopping(run: RecordedRun | None) -> str:
+    from consensus.benchmark.stopping_study import RB2_STOPPING, render_stopping
+
+    if run is None:
+        raise ValueError("the comparison of stopping rules reads recorded answers")
+    return render_stopping(run, RB2_STOPPING)
+
+
+_rb2_stopping = Study(
+    "rb2-stopping", "rb2_judges_dev", "Stopping early, on the same samples", writer=_stopping
 )
 
 # --- medagents -------------------------------------------------------------------------------
@@ -313,12 +335,8 @@ _medagents = Study(
         Table(
             "The same methods, and prompts, against one direct answer of the same model",
             _hard((*_DEBATES, *_PROMPTS), "hard_zero_shot"),
-            "What a method adds to a bare answer, and at how many times its cost. Without a "
-            "verdict: the rule asks a strategy to beat shuffled routing at its own cost, and where "
-            "the method is the only other model of the replay and the dearer one, that routing "
-            "is the method itself. The table above, against a chain of thought, is the fairer "
-            "question.",
-            ruled=False,
+            "What a method adds to a bare answer, and at how many times its cost. The table above, "
+            "against a chain of thought, is the fairer question.",
         ),
         Table(
             "Debate of gpt-4o against one direct answer of o3-mini",
@@ -335,6 +353,23 @@ _medagents = Study(
             ),
         ),
     ),
+)
+
+_medagents_auto = Study(
+    "medagents-auto",
+    "medagents",
+    "medagents: the searched strategy",
+    _SEARCH_TEXT,
+    tables=(
+        Table(
+            "auto against one call of DeepSeek-R1",
+            tuple(
+                _med(f"auto, {goal}", f"{_CHEAP},o3-mini,DeepSeek-R1", "auto", goal=goal, **_SEARCH)
+                for goal in ("parity", "quality", "budget:0.25", "budget:0.5", "budget:1")
+            ),
+        ),
+    ),
+    searches=True,
 )
 
 # --- mmlu_pro --------------------------------------------------------------------------------
@@ -403,6 +438,27 @@ _mmlu_pro = Study(
     ),
 )
 
+_mmlu_pro_auto = Study(
+    "mmlu_pro-auto",
+    "mmlu_pro",
+    "mmlu_pro: the searched strategy",
+    f"{_SEARCH_TEXT} No prices are known, so the goal is quality; the frontier is the best member.",
+    tables=(
+        Table(
+            "auto against the best member",
+            tuple(
+                _row(label, best, panel, "auto", goal="quality", **_SEARCH)
+                for label, best, panel in (
+                    ("auto, 3", "gemini-1.5-flash-002", _THREE),
+                    ("auto, 5 middling", "gemini-1.5-flash-002", _MID),
+                    ("auto, 5 small", "Meta-Llama-3_1-8B-Instruct", _WEAK),
+                )
+            ),
+        ),
+    ),
+    searches=True,
+)
+
 # --- prd_vicuna80 ----------------------------------------------------------------------------
 
 _PRD = {"gpt-4": 0.639, "gpt-3.5": 0.608, "claude-1": 0.601, "bard": 0.568, "vicuna-13b": 0.500}
@@ -436,6 +492,23 @@ _prd = Study(
             ),
         ),
     ),
+)
+
+_prd_auto = Study(
+    "prd-auto",
+    "prd_vicuna80",
+    "prd_vicuna80: the searched strategy",
+    f"{_SEARCH_TEXT} No prices are known, so the goal is quality.",
+    tables=(
+        Table(
+            "auto against one judgement of gpt-4",
+            (
+                _row("auto, all 5", "gpt-4", f"gpt-4,{_FOUR}", "auto", goal="quality", **_SEARCH),
+                _row("auto, without gpt-4", "gpt-4", _FOUR, "auto", goal="quality", **_SEARCH),
+            ),
+        ),
+    ),
+    searches=True,
 )
 
 # --- iclr_review -----------------------------------------------------------------------------
@@ -481,5 +554,48 @@ _iclr_study = Study(
     ),
 )
 
-STUDIES: tuple[Study, ...] = (_rb2_study, _rb2_auto, _medagents, _mmlu_pro, _prd, _iclr_study)
+_iclr_auto = Study(
+    "iclr-auto",
+    "iclr_review",
+    "iclr_review: the searched strategy",
+    f"{_SEARCH_TEXT} No prices are known, so the goal is quality: by balanced accuracy, and by "
+    "accuracy.",
+    tables=(
+        Table(
+            "auto on all six reviewers, against one plain review of gpt-4o",
+            (
+                _iclr("auto, balanced", _ICLR_ALL, "auto", goal="quality", **_SEARCH),
+                _iclr(
+                    *("auto, accuracy", _ICLR_ALL, "auto"),
+                    **{"goal": "quality", "objective": "accuracy", **_SEARCH},
+                ),
+            ),
+        ),
+    ),
+    searches=True,
+)
+
+
+def _simulations(_: RecordedRun | None) -> str:
+    from consensus.benchmark.simulation_study import render_simulations
+
+    return render_simulations()
+
+
+_simulation = Study("simulation", "", "Simulations", writer=_simulations)
+
+STUDIES: tuple[Study, ...] = (
+    _rb2_study,
+    _rb2_stopping,
+    _rb2_auto,
+    _medagents,
+    _medagents_auto,
+    _mmlu_pro,
+    _mmlu_pro_auto,
+    _prd,
+    _prd_auto,
+    _iclr_study,
+    _iclr_auto,
+    _simulation,
+)
 """In the order of their sections."""

@@ -22,6 +22,7 @@ from consensus.benchmark.evidence import (
 from consensus.benchmark.measure import Measured, figures, measure, measure_single
 from consensus.benchmark.replay_strategies import Strategy, Vote, make_strategy
 from consensus.benchmark.run_format import Member, RecordedRun
+from consensus.benchmark.stopping_strategy import PREFIX, parse_stopping
 from consensus.benchmark.verdict import Verdict, verdict
 from consensus.errors import DataError
 from consensus.statistics import Interval, bootstrap_ratio, mean_interval
@@ -248,11 +249,13 @@ def _vote_seats(settings: ReplaySettings, panel: Evidence) -> int | None:
 
 def _strategy(settings: ReplaySettings, setting: _Setting) -> Strategy:
     if settings.strategy != "auto":
-        strategy: Strategy = (
-            Stack(settings.seats, _balanced(settings, setting), settings.seed)
-            if settings.strategy == "stack"
-            else make_strategy(settings.strategy, settings.seats)
-        )
+        strategy: Strategy
+        if settings.strategy == "stack":
+            strategy = Stack(settings.seats, _balanced(settings, setting), settings.seed)
+        elif settings.strategy.startswith(PREFIX):
+            strategy = parse_stopping(settings.strategy, settings.seats)
+        else:
+            strategy = make_strategy(settings.strategy, settings.seats)
         if not strategy.fitted and not settings.calibrate:
             raise DataError(
                 f'"{settings.strategy}" learns from labelled cases',

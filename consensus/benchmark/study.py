@@ -165,18 +165,21 @@ def write_study(
             opened and not closed. Then nothing is written.
     """
     for study in studies:
-        if not (data / study.folder).is_dir():
+        if study.folder and not (data / study.folder).is_dir():
             raise DataError("no such data set", where=str(data / study.folder))
     old = out.read_text(encoding="utf-8") if out.exists() else ""
     replace_sections(old, {study.name: "" for study in studies}, where=str(out))
     sections = {"header": render_header(date)}
     loaded: tuple[str, RecordedRun] | None = None
     for study in studies:
-        progress(f"{study.name}: {study.folder}")
-        if loaded is None or loaded[0] != study.folder:
+        progress(f"{study.name}: {study.folder or 'nothing is read'}")
+        if study.folder and (loaded is None or loaded[0] != study.folder):
             loaded = study.folder, load_run(data / study.folder)
-        found = measure_study(loaded[1], study, _hashes(data / study.folder))
-        sections[study.name] = render_study(found)
+        if study.writer is not None:
+            sections[study.name] = study.writer(loaded[1] if study.folder and loaded else None)
+        elif loaded is not None:
+            found = measure_study(loaded[1], study, _hashes(data / study.folder))
+            sections[study.name] = render_study(found)
     out.parent.mkdir(parents=True, exist_ok=True)
     fresh = out.with_name(f"{out.name}.new")
     fresh.write_text(replace_sections(old, sections, where=str(out)), encoding="utf-8")
