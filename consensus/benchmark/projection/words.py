@@ -121,7 +121,8 @@ def cost_notes(report: CostReport) -> tuple[str, ...]:
             else ""
         )
         said.append(
-            f"The frontier was really asked beside {beside.n:,} decisions: they cost "
+            f"The frontier was really asked beside {beside.n:,} "
+            f"{'decision, which' if beside.n == 1 else 'decisions, which'} cost "
             f"{usd(beside.cost_pico / PICO)}, the frontier {usd(beside.frontier_pico / PICO)}"
             f"{agreed}."
         )
