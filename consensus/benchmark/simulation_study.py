@@ -103,11 +103,16 @@ def render_simulations() -> str:
         share = found.right / found.cases
         low, high = clopper_pearson(found.right, found.cases)
         off = found.posterior - share
-        published = "–" if said is None else f"{said:.3f}"
-        rows.append(
-            f"| {leader}–{rival} | {published} | {found.posterior:.3f} | {share:.3f} ({low:.3f} to {high:.3f}) | {found.cases:,} | {100 * off:+.1f} | "
-            f"{'yes' if abs(off) <= 0.02 else 'no'} |"
-        )
+        cells = [
+            f"{leader}–{rival}",
+            "–" if said is None else f"{said:.3f}",
+            f"{found.posterior:.3f}",
+            f"{share:.3f} ({low:.3f} to {high:.3f})",
+            f"{found.cases:,}",
+            f"{100 * off:+.1f}",
+            "yes" if abs(off) <= 0.02 else "no",
+        ]
+        rows.append(f"| {' | '.join(cells)} |")
     majorities = []
     for seats, said in _MAJORITIES.items():
         right = _right_seats(200_000, seats, _P, _RHO, np.random.default_rng(2))

@@ -180,6 +180,8 @@ def write_study(
         elif loaded is not None:
             found = measure_study(loaded[1], study, _hashes(data / study.folder))
             sections[study.name] = render_study(found)
+    # Minutes may have passed: what other writers put in meanwhile is kept.
+    old = out.read_text(encoding="utf-8") if out.exists() else ""
     out.parent.mkdir(parents=True, exist_ok=True)
     fresh = out.with_name(f"{out.name}.new")
     fresh.write_text(replace_sections(old, sections, where=str(out)), encoding="utf-8")
