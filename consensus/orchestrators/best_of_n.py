@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from consensus.ballots import Ballot, Failure
-from consensus.orchestrators.checks import Judgement, answer_sha256
+from consensus.orchestrators.checks import NOT_ACCEPTED, Judgement, answer_sha256
 from consensus.orchestrators.concluding import best_judged, canonical_answer
 from consensus.orchestrators.session import Session, poll_seats
 from consensus.orchestrators.spec import Poll, StrategySpec
@@ -93,4 +93,4 @@ async def _judge(
 
 def _rejected(ballot: Ballot) -> Failure:
     fields = {name: getattr(ballot, name) for name in Failure.model_fields if hasattr(ballot, name)}
-    return Failure(**fields, failure="schema", message="the oracle does not accept it")
+    return Failure(**fields, failure="schema", message=NOT_ACCEPTED)

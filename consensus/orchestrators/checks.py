@@ -17,6 +17,7 @@ from consensus.ballots import Answer, Cost, Usage
 from consensus.errors import FailureClass
 
 __all__ = [
+    "NOT_ACCEPTED",
     "Check",
     "CheckPurpose",
     "Judgement",
@@ -29,6 +30,10 @@ __all__ = [
 CheckPurpose = Literal["gate", "quality", "accept"]
 """``gate``: before the caller's action. ``quality``: the row's floor for a graded oracle's score.
 ``accept``: a cascade's step."""
+
+
+NOT_ACCEPTED = "the oracle does not accept it"
+"""Message of a candidate's failure: it was written, and counts for the quorum."""
 
 
 class _Frozen(BaseModel):

@@ -20,6 +20,7 @@ from consensus.decisions import Action
 from consensus.errors import FailureClass
 from consensus.orchestrators.calibration import Stage
 from consensus.orchestrators.checks import (
+    NOT_ACCEPTED,
     Judgement,
     answer_sha256,
     find_judgement,
@@ -28,10 +29,10 @@ from consensus.orchestrators.checks import (
 )
 from consensus.orchestrators.evidence import (
     combine,
-    consensus_ranking,
     leaders,
     read_scores,
 )
+from consensus.orchestrators.ranking import compare_position, read_ranking
 from consensus.orchestrators.spec import Acceptance, HopRecord, StrategySpec
 from consensus.tasks import Kind
 
@@ -82,6 +83,7 @@ def conclude(
     hops: Sequence[HopRecord],
     *,
     scale: tuple[float, float] | None = None,
+    top: int | None = None,
 ) -> Conclusion:
     """Conclude over all hops that were run, the last of which has the say.
 
@@ -93,8 +95,9 @@ def conclude(
         options: its closed set of answers (items, for a ranking); empty where open.
         hops: in the order in which they were run; at least one.
         scale: of a score.
+        top: of a ranking whose best so many are wanted, as a set.
     """
-    drawn = propose(kind, options, hops, scale=scale)
+    drawn = propose(kind, options, hops, scale=scale, top=top)
     told = (judgement_sentence(h.name, j) for h in hops for j in h.judgements if j.of == "outcome")
     reasons = [*drawn.reasons, *told]
     if drawn.outcome is None:
@@ -117,6 +120,7 @@ def propose(
     hops: Sequence[HopRecord],
     *,
     scale: tuple[float, float] | None = None,
+    top: int | None = None,
 ) -> Conclusion:
     """What the ballots alone would do: the outcome that the checks are then asked about.
 
@@ -128,7 +132,7 @@ def propose(
     for place, hop in enumerate(hops):
         reasons.extend(_failures_named(hop))
         reasons.extend(f"{hop.name}: {note}" for note in hop.notes)
-        valid = sum(ballot.role != "judge" for ballot in hop.ballots)
+        valid = _valid(hop)
         if place < len(hops) - 1:
             reasons.extend(_triggers(hop, mute=valid < hop.spec.quorum))
         if valid >= hop.spec.quorum:
@@ -145,7 +149,7 @@ def propose(
             reasons=(*reasons, "no hop reached its quorum: there is no basis for any outcome"),
         )
     spec = voiced[-1].spec
-    leader = _leader(kind, options, voiced, escalated, scale)
+    leader = _leader(kind, options, voiced, escalated, scale, top)
     configured = sum(hop.spec.seats for hop in voiced)
     agreement = len(leader.supporters) / configured
     shared = {
@@ -174,6 +178,13 @@ def propose(
     return Conclusion(action="act", outcome=leader.answer, reasons=tuple(reasons), **shared)
 
 
+def _valid(hop: HopRecord) -> int:
+    """Seats that gave a ballot. Candidates that an oracle refused were given too, if any stands."""
+    standing = sum(ballot.role != "judge" for ballot in hop.ballots)
+    refused = sum(failure.message == NOT_ACCEPTED for failure in hop.failures)
+    return standing + refused if standing else 0
+
+
 # -- the leader ------------------------------------------------------------------------------------
 
 
@@ -183,9 +194,10 @@ def _leader(
     hops: Sequence[HopRecord],
     escalated: Sequence[bool],
     scale: tuple[float, float] | None,
+    top: int | None,
 ) -> Leader:
     if kind == "rank":
-        return _rank_leader(options, hops, escalated)
+        return _rank_leader(options, hops, escalated, top)
     if kind == "score":
         assert scale is not None  # noqa: S101 - a score task always has one
         return _score_leader(hops, scale)
@@ -214,7 +226,7 @@ def _option_leader(
         supporters=supporters,
         stage=opinion.stage,
         cases=opinion.cases,
-        notes=opinion.notes,
+        notes=(*opinion.notes, *(compare_position(options, hops) if kind == "compare" else ())),
     )
 
 
@@ -228,34 +240,26 @@ def _largest_group(hops: Sequence[HopRecord], tied: Sequence[str]) -> frozenset[
 
 
 def _rank_leader(
-    options: Sequence[str], hops: Sequence[HopRecord], escalated: Sequence[bool]
+    options: Sequence[str],
+    hops: Sequence[HopRecord],
+    escalated: Sequence[bool],
+    top: int | None,
 ) -> Leader:
-    orders = [tuple(b.answer) for hop in hops for b in hop.ballots if isinstance(b.answer, tuple)]
-    groups = consensus_ranking(options, orders)
-    first = [_first_places(hop) for hop in hops]
-    posterior = combine("rank", options, first, escalated).posterior
-    unsettled = {item for group in groups if len(group) > 1 for item in group}
-    if unsettled:
-        return Leader(
-            answer=None,
-            tied=tuple(item for item in options if item in unsettled),
-            posterior=posterior,
-            probability=max(posterior.values()),
-            supporters=frozenset(),
-        )
-    order = tuple(group[0] for group in groups)
-    supporters = frozenset(
-        b.seat
-        for hop in hops
-        for b in hop.ballots
-        if isinstance(b.answer, tuple) and b.answer[0] == order[0]
-    )
+    ranked = read_ranking(options, hops, top)
+    first = ranked.first
+    if first is None:
+        places = [_first_places(hop) for hop in hops]
+        first = combine("rank", options, places, escalated).posterior
+    probability = ranked.probability
+    if probability is None:
+        probability = max(first.values()) if ranked.order is None else first[ranked.order[0]]
     return Leader(
-        answer=order,
-        tied=(),
-        posterior=posterior,
-        probability=posterior[order[0]],
-        supporters=supporters,
+        answer=ranked.order,
+        tied=ranked.tied,
+        posterior=first,
+        probability=probability,
+        supporters=ranked.supporters,
+        notes=ranked.notes,
     )
 
 

@@ -13,9 +13,8 @@ OPTIONS = ("approve", "reject")
 
 def spec(seats: int, **fields: Any) -> StrategySpec:
     fields.setdefault("quorum", seats // 2 + 1)
-    return StrategySpec(
-        name="t", orchestrator="vote", models=("scripted/a",), seats=seats, **fields
-    )
+    fields.setdefault("orchestrator", "vote")
+    return StrategySpec(name="t", models=("scripted/a",), seats=seats, **fields)
 
 
 def ballot(seat: int, answer: Any, **fields: Any) -> Ballot:
