@@ -14,7 +14,7 @@ from consensus.ledger.receipts import Receipt
 from consensus.orchestrators.checks import Judgement
 from consensus.orchestrators.concluding import Conclusion, answers_agree, conclude, propose
 from consensus.orchestrators.spec import HopRecord, StrategySpec
-from consensus.tasks import Score, Task
+from consensus.tasks import Rank, Score, Task
 
 __all__ = ["assemble", "conclude_hops", "conclude_receipt", "frontier_of", "propose_hops"]
 
@@ -24,12 +24,12 @@ PARTIAL = frozenset({"budget", "deadline"})
 
 def conclude_hops(task: Task, hops: Sequence[HopRecord]) -> Conclusion:
     """What follows from these hops for this task."""
-    return conclude(task.kind, task.options, hops, scale=_scale(task))
+    return conclude(task.kind, task.options, hops, scale=_scale(task), top=_top(task))
 
 
 def propose_hops(task: Task, hops: Sequence[HopRecord]) -> Conclusion:
     """What the ballots alone would do, before any oracle is asked."""
-    return propose(task.kind, task.options, hops, scale=_scale(task))
+    return propose(task.kind, task.options, hops, scale=_scale(task), top=_top(task))
 
 
 def assemble(
@@ -132,7 +132,14 @@ def conclude_receipt(receipt: Receipt) -> Decision:
 def _agrees(task: Task, conclusion: Conclusion, frontier: Frontier) -> bool | None:
     if conclusion.outcome is None or frontier.outcome is None:
         return None
-    return answers_agree(task.kind, conclusion.outcome, frontier.outcome, scale=_scale(task))
+    top, outcome, other = _top(task), conclusion.outcome, frontier.outcome
+    if top is not None and isinstance(outcome, tuple) and isinstance(other, tuple):
+        return set(outcome) == set(other[:top])
+    return answers_agree(task.kind, outcome, other, scale=_scale(task))
+
+
+def _top(task: Task) -> int | None:
+    return task.top if isinstance(task, Rank) else None
 
 
 def _scale(task: Task) -> tuple[float, float] | None:

@@ -195,12 +195,21 @@ class Rank(_Base):
     kind: Literal["rank"] = "rank"
     subject: Text = ""
     items: tuple[Text, ...]
+    top: int | None = Field(
+        default=None, ge=1, description="only the best so many are wanted, as a set"
+    )
     criteria: str = ""
 
     @field_validator("items")
     @classmethod
     def _items(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return _distinct(value, "items")
+
+    @model_validator(mode="after")
+    def _some(self) -> Rank:
+        if self.top is not None and self.top >= len(self.items):
+            raise ValueError(f"top = {self.top} of {len(self.items)} items leaves nothing out")
+        return self
 
     def texts(self) -> tuple[str, ...]:
         """Every piece of judged text in this task."""

@@ -1,4 +1,4 @@
-"""The evidence in ballots: posteriors, a consensus ranking, a middle score.
+"""The evidence in ballots: posteriors, and a middle score. Orders are read in ``ranking``.
 
 Thin: it turns ballots into the arrays of :mod:`consensus.aggregation` and back. Sums are exact or
 canonical, so the order of ballots cannot change a bit of the result.
@@ -33,7 +33,6 @@ __all__ = [
     "Opinion",
     "Reading",
     "combine",
-    "consensus_ranking",
     "leaders",
     "median_score",
     "read_scores",
@@ -310,22 +309,7 @@ def _mean_of_distributions(
     return np.asarray(clipped / math.fsum(clipped.tolist()), dtype=np.float64)
 
 
-# -- orders and scores -----------------------------------------------------------------------------
-
-
-def consensus_ranking(
-    items: Sequence[str], orders: Sequence[tuple[str, ...]]
-) -> tuple[tuple[str, ...], ...]:
-    """The order of least disagreement (Kemeny 1959) as groups, best first.
-
-    A group of several items is a tie: some optimal order has either before the other.
-    """
-    from consensus.aggregation.kemeny import kemeny_consensus
-    from consensus.aggregation.rankings import pairwise
-
-    place = {item: i for i, item in enumerate(items)}
-    wins = pairwise([[place[item] for item in order] for order in orders], len(items))
-    return tuple(tuple(items[i] for i in group) for group in kemeny_consensus(wins).groups)
+# -- scores -----------------------------------------------------------------------------
 
 
 def read_scores(hops: Sequence[HopRecord], scale: tuple[float, float]) -> Reading:

@@ -16,7 +16,7 @@ from consensus.panel.book import PromptBook
 from consensus.panel.exchange import candidates_task, debate_request
 from consensus.panel.rendering import render
 from consensus.panel.seats import Seat, build_panel
-from consensus.tasks import Generate, Task
+from consensus.tasks import Compare, Generate, Rank, Task
 
 __all__ = ["BYTES_PER_TOKEN", "GRADER_SEATS", "PanelSession"]
 
@@ -94,6 +94,41 @@ class PanelSession:
         if isinstance(said, Failure):
             return said
         return question.options.index(str(said.answer)), said
+
+    async def compare(
+        self, seat: Seat, shown_first: int, shown_second: int, number: int
+    ) -> Ballot | Failure:
+        """Let a seat compare two items of a ranking, shown in this order."""
+        assert isinstance(self.task, Rank)  # noqa: S101 - only its items are compared
+        one, other = self.task.items[shown_first], self.task.items[shown_second]
+        question = Compare(
+            type=self.task.type,
+            id=self.task.id,
+            subject=self.task.subject,
+            a=one,
+            b=other,
+            criteria=self.task.criteria,
+        )
+        asked = build_panel(
+            question,
+            models=(seat.model,),
+            seats=1,
+            framings=("plain",),
+            book=self.book,
+            ballot=seat.ballot,
+            temperature=seat.temperature,
+            first_seat=number,
+            max_output_tokens=seat.max_output_tokens,
+        )[0]
+        said = await ask(
+            question, replace(asked, order=(0, 1, 2)), self.gateway, self.context, self.book
+        )
+        shown = (shown_first, shown_second)
+        if isinstance(said, Failure):
+            return said.model_copy(update={"order": shown})
+        words: dict[str, Answer] = {"A": (one, other), "B": (other, one), "tie": [[one, other]]}
+        update = {"answer": words[str(said.answer)], "order": shown, "distribution": None}
+        return said.model_copy(update=update)
 
     async def judge(self, candidate: Ballot) -> Judgement | None:
         """The row's oracle on a candidate; None without one."""

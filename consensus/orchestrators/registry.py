@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from consensus.orchestrators.best_of_n import best_of_n
 from consensus.orchestrators.debate import debate
+from consensus.orchestrators.pairs import pairs
 from consensus.orchestrators.session import Orchestrator
 from consensus.orchestrators.single import single
 from consensus.orchestrators.spec import OrchestratorName
@@ -16,6 +17,7 @@ ORCHESTRATORS: dict[OrchestratorName, Orchestrator] = {
     "vote": vote,
     "debate": debate,
     "best_of_n": best_of_n,
+    "pairs": pairs,
 }
 """Every orchestrator by the name that a policy gives it.
 

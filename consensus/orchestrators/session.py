@@ -44,6 +44,16 @@ class Session(Protocol):
         ``number``."""
         ...
 
+    async def compare(
+        self, seat: Seat, shown_first: int, shown_second: int, number: int
+    ) -> Ballot | Failure:
+        """Let a seat compare two items of a ranking, shown in this order.
+
+        Its ballot's seat is ``number`` and its answer the two items, the better one first; equals
+        are one list in a list. ``order`` says which was shown first.
+        """
+        ...
+
     async def judge(self, candidate: Ballot) -> Judgement | None:
         """What the row's oracle says of a candidate; None where it has none that could say."""
         ...

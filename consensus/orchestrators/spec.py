@@ -29,7 +29,7 @@ __all__ = [
     "StrategySpec",
 ]
 
-OrchestratorName = Literal["single", "vote", "debate", "cascade", "best_of_n"]
+OrchestratorName = Literal["single", "vote", "debate", "cascade", "best_of_n", "pairs"]
 Aggregator = Literal["majority", "mean", "cisc", "weighted", "blocks", "stacked", "scores"]
 AGGREGATORS: dict[Aggregator, str] = {
     "majority": "votes counted; posterior of one block of seats that err together",

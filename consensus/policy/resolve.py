@@ -57,6 +57,9 @@ __all__ = [
 
 DEFAULT_SEATS = 5
 
+DEFAULT_COMPARISONS = 40
+"""Seats of a ranking by pairs: twenty pairs in both orders."""
+
 DEFAULT_ACCEPT = 0.9
 """What a cascade asks of a step where its row gives no thresholds. Not measured: set your own."""
 
@@ -464,13 +467,15 @@ def _spec(
     models = _models(table, row, path)
     framings = expand_framings(table, row.framings or ())
     alone = orchestrator == "single"
-    seats = 1 if alone else (row.seats or DEFAULT_SEATS)
+    by_pairs = orchestrator == "pairs"
+    seats = 1 if alone else (row.seats or (DEFAULT_COMPARISONS if by_pairs else DEFAULT_SEATS))
     values: dict[str, Any] = {
         "name": name,
         "orchestrator": orchestrator,
         "models": models[:1] if alone else models,
         "seats": seats,
-        "quorum": 1 if alone else (row.quorum or seats // 2 + 1),
+        # What few comparisons can say of an order is the order's own question, not a quorum's.
+        "quorum": 1 if alone else (row.quorum or (1 if by_pairs else seats // 2 + 1)),
         "framings": (framings or (PLAIN,))[:1] if alone else framings,
         "ballot": _ballot(row, models),
         "fallbacks": expand_models(table, row.fallback or ()),
