@@ -106,6 +106,37 @@ async def test_the_judged_text_arrives_fenced_and_no_key_is_kept_anywhere(
     assert "sk-" not in decision.canonical_json()
 
 
+GATED = (
+    POLICY.replace("escalate_to", 'gate = "marks"\nescalate_to')
+    + """
+[oracles.marks]
+kind = "rubric"
+grader = "openai/gpt-5.4-mini"
+"""
+)
+
+
+@pytest.mark.parametrize(("mark", "action"), [(5, "act"), (2, "escalate")])
+async def test_a_grader_at_another_provider_stands_before_the_action(
+    tmp_path: Path, loopback_env: LoopbackProvider, mark: int, action: str
+) -> None:
+    marks = {"correctness": mark, "completeness": mark, "format": mark, "reason": "r"}
+
+    def script(asked: object) -> Reply | None:
+        return Reply(fields=marks) if "mini" in str(getattr(asked, "model", "")) else None
+
+    loopback_env.set_script(script)
+    async with engine_in(tmp_path, GATED) as engine:
+        decision = await engine.decide(TASK)
+        assert engine.ledger is not None
+        calls = engine.ledger.calls_of(str(decision.receipt_id))
+    graded = [call for call in calls if call.purpose == "grade"]
+    assert decision.action == action
+    assert {call.served_model for call in graded} == {"openai/gpt-5.4-mini"}
+    assert all(call.cost_pico > 0 for call in graded)
+    assert decision.cost.pico_usd == sum(call.cost_pico for call in calls)
+
+
 async def test_without_a_key_the_error_names_the_variable(tmp_path: Path) -> None:
     policy = POLICY.replace(f', "{NANO}"', "")
     async with engine_in(tmp_path, policy) as engine:

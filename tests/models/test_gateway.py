@@ -641,6 +641,19 @@ async def test_a_fallback_is_asked_after_the_first_models_attempts_are_used_up()
     assert [r.requested_model for r in records] == [A, A, A, B]
 
 
+async def test_a_model_is_no_fallback_of_itself() -> None:
+    room = Room(by_model(a=error("auth", retryable=False), c="from c"))
+    _, records = await room.call(fallbacks=(A, C))
+    assert [record.requested_model for record in records] == [A, C]
+
+
+async def test_where_a_model_is_its_only_fallback_its_own_error_is_raised() -> None:
+    room = Room(by_model(a=error("auth", retryable=False)))
+    with pytest.raises(ProviderError) as caught:
+        await room.call(fallbacks=(A,))
+    assert [record.requested_model for record in caught.value.calls] == [A]
+
+
 async def test_a_fallback_with_a_smaller_window_is_guarded_by_its_own() -> None:
     room = Room(by_model(a=error("auth", retryable=False), b="from b", c="from c"))
     completion, _ = await room.call(request("x" * 4_000), fallbacks=(B, C))

@@ -277,7 +277,7 @@ async def test_a_choice_of_many_labels_stops_early_too(tmp_path: Path) -> None:
     assert (decision.outcome, client.calls) == ("label 7", 5)
 
 
-def test_a_step_that_nobody_would_judge_is_refused_and_not_accepted(tmp_path: Path) -> None:
+def test_a_step_whose_oracle_is_nowhere_is_refused_and_not_accepted(tmp_path: Path) -> None:
     rows = CASCADE.replace('accept = "agreement", thresholds = [1.0]', 'accept = "oracle"')
     with pytest.raises(PolicyError, match="oracle"):
         engine_of(tmp_path, rows)
