@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from hashlib import sha256
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from consensus.aggregation.paired import Strengths, expected_information
-from consensus.aggregation.top_set import beats_probability, membership, top_probability
+from consensus.aggregation.top_set import beats_probability, membership
 from consensus.ballots import Ballot, Failure
 from consensus.orchestrators.ranking import fit_strengths, wins_of
 from consensus.orchestrators.session import Session, poll_seats, sort_poll
@@ -29,8 +29,9 @@ from consensus.tasks import Rank, Task
 
 __all__ = ["CONFIDENCE", "Asking", "choose_pairs", "first_pairs", "pairs"]
 
-CONFIDENCE = 0.9
-"""How sure the order (each neighbour over the next) or the best set must be for an early end."""
+CONFIDENCE = 0.8
+"""How sure each item must be above the next (each of the best above each of the rest) for an early
+end. Seats err together: at ρ = .44 no number of agreeing comparisons passes about .86."""
 
 Pair = tuple[int, int]
 
@@ -135,12 +136,10 @@ def choose_pairs(
 
 def _settled(strengths: Strengths, top: int | None, sure: float) -> bool:
     order = [item for group in strengths.groups for item in group]
+    must: Iterable[Pair] = itertools.pairwise(order)
     if top is not None:
-        return top_probability(strengths, order[:top]) >= sure
-    return all(
-        beats_probability(strengths, better, worse) >= sure
-        for better, worse in itertools.pairwise(order)
-    )
+        must = itertools.product(order[:top], order[top:])
+    return all(beats_probability(strengths, better, worse) >= sure for better, worse in must)
 
 
 async def _both_orders(
