@@ -174,6 +174,7 @@ def project(
     classifier: Classifier | None = None,
     frontier: str | None = None,
     traffic: str = "",
+    otherwise: Sequence[str] = (),
     draws: int = 2_000,
     seed: int = 0,
 ) -> Projection:
@@ -187,6 +188,7 @@ def project(
         classifier: what a content classifier would cost.
         frontier: the model of *before*; the first of the tier ``frontier`` otherwise.
         traffic: where the volumes come from, in words.
+        otherwise: what else is not as it is now, in words: a table that is only proposed.
         draws: of the bootstrap.
         seed: of the bootstrap.
 
@@ -242,7 +244,7 @@ def project(
             total.before, total.after, whole, classifier or Classifier()
         ),
         ten_calls=many_calls(tariff, table.tiers.get("mid", ()), top, typical),
-        what_if=chosen.words(),
+        what_if=(*otherwise, *chosen.words()),
         policy_version=table.version_hash,
         prices_date=tariff.book.date.isoformat(),
         traffic=traffic,

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from consensus.benchmark.projection import Classifier, Flow, Measurement, Projection
+    from consensus.benchmark.projection import (
+        Classifier,
+        Flow,
+        Measurement,
+        Projection,
+        WhatIf,
+    )
     from consensus.policy.table import PolicyTable
 
 __all__ = ["project"]
@@ -33,6 +39,13 @@ def project(
         Path | None,
         typer.Option(
             help="Measure the rows on this run's answers instead of by their profiles.",
+            show_default=False,
+        ),
+    ] = None,
+    proposal: Annotated[
+        Path | None,
+        typer.Option(
+            help="What if: this proposal of consensus policy propose were accepted.",
             show_default=False,
         ),
     ] = None,
@@ -108,6 +121,13 @@ def project(
     table = load_policy(policy)
     what_if = parse_what_if(volume or (), price or (), cached)
     flows, measured, where = _traffic(table, audit, policy, ledger, since)
+    changed = table
+    otherwise: tuple[str, ...] = ()
+    replaced: set[str] = set()
+    if proposal is not None:
+        if run is not None:
+            raise typer.BadParameter("give --run or --proposal: a proposal brings its own figures")
+        changed, otherwise, replaced = _proposed(table, proposal)
     if run is not None:
         from consensus.benchmark.projection.replayed import measure_routes
         from consensus.panel.book import load_prompts
@@ -122,20 +142,23 @@ def project(
         for line in missing:
             note(f"not measured: {line}")
 
-    def worked(*, changed: bool) -> Projection:
+    def worked(table: PolicyTable, what_if: WhatIf | None, said: tuple[str, ...]) -> Projection:
+        # What the ledger saw of a route says nothing of the row that would replace it.
+        gone = replaced if table is changed else set()
         return work_out(
             table,
             flows,
-            measurements=measured,
-            what_if=what_if if changed else None,
+            measurements={name: one for name, one in measured.items() if name not in gone},
+            what_if=what_if,
+            otherwise=said,
             classifier=_classifier(classifier),
             frontier=frontier,
             traffic=where,
             seed=seed,
         )
 
-    result = worked(changed=True)
-    base = worked(changed=False) if what_if else None
+    result = worked(changed, what_if, otherwise)
+    base = worked(table, None, ()) if what_if or otherwise else None
     text = safe_json(projection_json(result)) + "\n"
     if html is not None:
         write_text(html, render_projection(result, base))
@@ -183,6 +206,18 @@ def _traffic(
     with Ledger(place, must_exist=True) as book:
         seen = observe(book, table, since=moment(since))
     return seen.flows, seen.measurements, seen.words
+
+
+def _proposed(table: PolicyTable, path: Path) -> tuple[PolicyTable, tuple[str, ...], set[str]]:
+    """The table with the proposal's rows, what is then otherwise, and of which task types."""
+    from consensus.benchmark.projection.proposed import with_proposal
+    from consensus.benchmark.proposals.model import load_proposal
+
+    proposal = load_proposal(path)
+    count = len(proposal.rows)
+    said = f"{count} {'row' if count == 1 else 'rows'} of {path} accepted"
+    names = {row.task_type for row in proposal.rows}
+    return with_proposal(table, proposal), (said,), names
 
 
 def _classifier(text: str) -> Classifier:
