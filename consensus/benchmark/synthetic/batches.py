@@ -15,15 +15,27 @@ from consensus.benchmark.cases import Complexity
 from consensus.benchmark.synthetic.sampling import Cell
 from consensus.benchmark.synthetic.words import CaseWords
 from consensus.errors import PolicyError
+from consensus.models.factory import provider_of
 from consensus.policy.audit.model import Audit
 from consensus.policy.rows import TaskRow
 from consensus.policy.table import PolicyTable
 from consensus.tasks import Generate, Kind, Message
 
-__all__ = ["BATCH", "Asked", "Candidate", "asked_of", "make_request", "read_cases"]
+__all__ = [
+    "BATCH",
+    "Asked",
+    "Candidate",
+    "asked_of",
+    "batch_of",
+    "make_request",
+    "read_cases",
+]
 
 BATCH = 4
-"""Cases a request: small models lose the thread over more."""
+"""Cases a request."""
+
+LOCAL_BATCH = 1
+"""The same on this machine: small models write the first case again and again."""
 
 AVOID = 8
 """Openings of earlier cases that a request shows, so that it is not answered with them again."""
@@ -107,6 +119,11 @@ class Candidate:
             "\n".join(value) if isinstance(value, list | tuple) else str(value)
             for value in self.fields.values()
         )
+
+
+def batch_of(model: str) -> int:
+    """Cases a request, where nobody says how many."""
+    return LOCAL_BATCH if provider_of(model) == "local" else BATCH
 
 
 def asked_of(audit: Audit, name: str, table: PolicyTable | None) -> Asked:

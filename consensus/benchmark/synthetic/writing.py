@@ -28,10 +28,10 @@ from consensus.benchmark.estimate import (
 from consensus.benchmark.paid import HaltedError, PaidAnswers, RunBudget, RunCaller
 from consensus.benchmark.results import json_line, write_whole
 from consensus.benchmark.synthetic.batches import (
-    BATCH,
     Asked,
     Candidate,
     asked_of,
+    batch_of,
     make_request,
     read_cases,
 )
@@ -150,7 +150,7 @@ async def write_candidates(
     words: CaseWords,
     known: Mapping[str, Sequence[str]] | None = None,
     clients: Mapping[str, ModelClient] | None = None,
-    batch: int = BATCH,
+    batch: int | None = None,
     temperature: float | None = None,
     max_usd: float | None = None,
     concurrency: int = 8,
@@ -167,7 +167,7 @@ async def write_candidates(
         prices, book, words: of the model; how it is asked.
         known: task type → texts that a new case may not repeat.
         clients: provider → client, in place of the real ones.
-        batch: cases a request.
+        batch: cases a request; None: four, one on this machine.
         temperature: None for the provider's default; .9 on this machine, where that is greedy.
         max_usd: the most that this folder may ever cost.
         concurrency: strata at work at once.
@@ -180,6 +180,7 @@ async def write_candidates(
         PriceError: the model has no known price.
     """
     prices.price(model)
+    size = batch or batch_of(model)
     if temperature is None and provider_of(model) == "local":
         temperature = LOCAL_TEMPERATURE
     strata = [
@@ -199,7 +200,7 @@ async def write_candidates(
         async def one(stratum: _Stratum) -> None:
             async with places:
                 await _fill(
-                    stratum, written, audit, words, model, caller, budget, book, table, batch,
+                    stratum, written, audit, words, model, caller, budget, book, table, size,
                     temperature, progress,
                 )  # fmt: skip
 
@@ -221,7 +222,9 @@ def _stratum(audit: Audit, cell: Cell, table: PolicyTable, known: Sequence[str])
     if oracle is None and task.kind == "rank":
         oracle = Ranking()
     asked = asked_of(audit, cell.task_type, table)
-    return _Stratum(cell, asked, oracle, Sieve([*known, *task.examples]))
+    # small models hand back what they were shown
+    shown = (*known, *task.examples, task.description, asked.criteria or "")
+    return _Stratum(cell, asked, oracle, Sieve(text for text in shown if text))
 
 
 async def _fill(
@@ -333,7 +336,7 @@ def estimate_writing(
     prices: PriceBook,
     book: PromptBook,
     words: CaseWords,
-    batch: int = BATCH,
+    batch: int | None = None,
     concurrency: int = 8,
 ) -> RunEstimate:
     """What writing the missing cases would take if every case were of use; nothing is asked.
@@ -345,6 +348,7 @@ def estimate_writing(
     """
 
     price = prices.price(model)
+    batch = batch or batch_of(model)
     own = ModelEstimate(model, "writes")
     longest = 0.0
     total = 0.0

@@ -63,7 +63,15 @@ def profile(
     model: Annotated[
         str | None, typer.Option(help="Who writes them; best a strong model.", show_default=False)
     ] = None,
-    batch: Annotated[int, typer.Option(min=1, max=20, help="Cases a request.")] = 4,
+    batch: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=20,
+            help="Cases a request. Default: 4; 1 for local/ models.",
+            show_default=False,
+        ),
+    ] = None,
     temperature: Annotated[
         float | None, typer.Option(help="Default: the provider's own.", show_default=False)
     ] = None,
@@ -160,7 +168,7 @@ def _show_plan(
     policy: Path | None,
     tiers: str | None,
     model: str | None,
-    batch: int,
+    batch: int | None,
     *,
     as_json: bool,
 ) -> int:
@@ -286,7 +294,7 @@ async def _write(
     out: Path,
     model: str,
     known: Existing,
-    batch: int,
+    batch: int | None,
     temperature: float | None,
     max_usd: float | None,
     concurrency: int,
