@@ -1,14 +1,14 @@
-"""How many votes a panel is worth: error correlation, effective votes, value of the next seat.
+"""A block of seats that err together: its correlation by likelihood, and what one more is worth.
 
-Two views of the same thing. Pairwise: φ, the correlation of two seats' error indicators over cases.
-By block: the number of right seats of a case is beta-binomial with mean p and intraclass
-correlation ρ (Skellam 1948); the moments estimate is the analysis-of-variance one (Ridout et al.
-1999), the likelihood one has an interval from its own profile. N seats then carry
-n_eff = N/(1+(N−1)ρ) independent ones (Kish 1965).
+The number of right seats of a case is beta-binomial with mean p and intraclass correlation ρ
+(Skellam 1948), fitted by likelihood with an interval from its own profile. What is measured without
+that model (correlations between judges, within one judge, effective votes) is in
+:mod:`consensus.statistics.dependence`, and the moments estimate that the fit starts from is its.
 """
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -20,35 +20,14 @@ from consensus.aggregation._numerics import (
     FloatArray,
     check_unit,
 )
-from consensus.statistics import dependence
-from consensus.statistics.dependence import effective_votes
+from consensus.statistics.dependence import within_correlation
 
 __all__ = [
     "BlockCorrelation",
-    "PairCorrelation",
     "accuracy_of_majority",
     "beta_binomial_fit",
-    "effective_votes",
-    "error_correlation",
-    "intraclass_correlation",
     "marginal_value",
-    "mean_error_correlation",
 ]
-
-
-class PairCorrelation(NamedTuple):
-    """Mean pairwise error correlation of a panel.
-
-    Attributes:
-        rho: mean φ over pairs of seats.
-        low, high: percentile bootstrap over cases, 95 %.
-        matrix: (seats, seats) φ; NaN where a seat never errs, always errs, or shares no case.
-    """
-
-    rho: float
-    low: float
-    high: float
-    matrix: FloatArray
 
 
 class BlockCorrelation(NamedTuple):
@@ -68,58 +47,6 @@ class BlockCorrelation(NamedTuple):
     cases: int
 
 
-def error_correlation(correct: npt.ArrayLike) -> FloatArray:
-    """φ between seats: (cases, seats) of 0, 1, NaN → (seats, seats), 1 on the diagonal.
-
-    Each pair is taken over the cases that both answered. Being right correlates as erring does.
-    """
-    phi = dependence.error_correlation(correct)
-    np.fill_diagonal(phi, 1.0)
-    return phi
-
-
-def mean_error_correlation(
-    correct: npt.ArrayLike, *, resamples: int = 1000, seed: int = 0
-) -> PairCorrelation:
-    """Mean φ over the pairs of a panel, with a bootstrap interval over cases.
-
-    Raises:
-        FitError: with fewer than two seats that both err and are right on shared cases.
-    """
-    y = np.asarray(correct, dtype=np.float64)
-    matrix = error_correlation(y)
-    pairs = np.triu_indices(matrix.shape[0], 1)
-    if not pairs[0].size or np.isnan(matrix[pairs]).all():
-        raise FitError("error correlation needs two seats that are right on some cases, not all")
-    rng = np.random.default_rng(seed)
-    means = []
-    for _ in range(resamples):
-        sample = error_correlation(y[rng.integers(0, len(y), len(y))])[pairs]
-        if not np.isnan(sample).all():
-            means.append(np.nanmean(sample))
-    low, high = np.quantile(means, [0.025, 0.975])
-    return PairCorrelation(float(np.nanmean(matrix[pairs])), float(low), float(high), matrix)
-
-
-def intraclass_correlation(correct: npt.ArrayLike, seats: npt.ArrayLike) -> float:
-    """Moments estimate of ρ: right seats (cases,) out of answering seats (cases,).
-
-    The analysis-of-variance estimator; it can come out slightly negative.
-
-    Raises:
-        FitError: without two cases, or where all seats are always right or always wrong.
-    """
-    k, n = _counts(correct, seats)
-    total, cases = n.sum(), n.size
-    share = k.sum() / total
-    if cases < 2 or total <= cases or share in (0.0, 1.0):
-        raise FitError("ρ needs several seats on several cases, some right and some wrong")
-    between = (n * (k / n - share) ** 2).sum() / (cases - 1)
-    within = (k * (1 - k / n)).sum() / (total - cases)
-    size = (total - (n**2).sum() / total) / (cases - 1)
-    return float((between - within) / (between + (size - 1) * within))
-
-
 def beta_binomial_fit(correct: npt.ArrayLike, seats: npt.ArrayLike) -> BlockCorrelation:
     """Maximum likelihood of (p, ρ), with a profile interval of ρ.
 
@@ -128,7 +55,7 @@ def beta_binomial_fit(correct: npt.ArrayLike, seats: npt.ArrayLike) -> BlockCorr
         seats: (cases,) or one number: seats that answered; cases with fewer than one are left out.
 
     Raises:
-        FitError: as :func:`intraclass_correlation`.
+        FitError: without two cases, or where all seats are always right or always wrong.
         ConvergenceError: where the optimiser gives up.
     """
     from scipy.optimize import brentq, minimize, minimize_scalar
@@ -136,7 +63,10 @@ def beta_binomial_fit(correct: npt.ArrayLike, seats: npt.ArrayLike) -> BlockCorr
     from scipy.stats import chi2
 
     k, n = _counts(correct, seats)
-    start = min(max(intraclass_correlation(k, n), 0.01), 0.9)
+    moments = within_correlation(_passes(k, n))
+    if moments is None or k.sum() in (0.0, n.sum()):
+        raise FitError("ρ needs several seats on several cases, some right and some wrong")
+    start = min(max(moments, 0.01), 0.9)
     pairs, times = np.unique(np.stack([k, n]), axis=1, return_counts=True)
 
     def loss(p: float, rho: float) -> float:
@@ -181,20 +111,24 @@ def accuracy_of_majority(seats: int, p: float, rho: float) -> float:
     Beta-binomial with mean ``p`` and correlation ``rho``: at p = .8, ρ = .44 it is .80, .82, .83,
     .84 for 1, 3, 9, 101 seats.
     """
-    from scipy.special import betaln, gammaln
-
     check_unit("p", p)
     if not 0.0 <= rho < 1.0:
         raise ValueError("rho must lie in [0, 1)")
-    k = np.arange(seats + 1)
-    ways = gammaln(seats + 1) - gammaln(k + 1) - gammaln(seats - k + 1)
+    ways = [math.comb(seats, k) for k in range(seats + 1)]
     if rho == 0.0:
-        mass = np.exp(ways + k * np.log(p) + (seats - k) * np.log1p(-p))
+        mass = [w * p**k * (1.0 - p) ** (seats - k) for k, w in enumerate(ways)]
+    elif p in (0.0, 1.0):
+        mass = [float(k == seats * p) for k in range(seats + 1)]
     else:
         s = 1.0 / rho - 1.0
         a, b = s * p, s * (1.0 - p)
-        mass = np.exp(ways + betaln(k + a, seats - k + b) - betaln(a, b))
-    return float(mass[2 * k > seats].sum() + 0.5 * mass[2 * k == seats].sum())
+        mass = [
+            math.exp(math.log(w) + _log_beta(k + a, seats - k + b) - _log_beta(a, b))
+            for k, w in enumerate(ways)
+        ]
+    return math.fsum(
+        m * (1.0 if 2 * k > seats else 0.5 * (2 * k == seats)) for k, m in enumerate(mass)
+    )
 
 
 def marginal_value(seats: int, p: float, rho: float, more: int = 2) -> float:
@@ -214,3 +148,14 @@ def _counts(correct: npt.ArrayLike, seats: npt.ArrayLike) -> tuple[FloatArray, F
     if not held.any():
         raise FitError("there are no answered cases")
     return k[held], n[held]
+
+
+def _passes(right: FloatArray, answered: FloatArray) -> FloatArray:
+    """Counts as (cases, most seats) of 1, 0 and NaN: which seat was right does not matter here."""
+    column = np.arange(int(answered.max()))[None, :]
+    passes = np.where(column < right[:, None], 1.0, 0.0)
+    return np.where(column < answered[:, None], passes, np.nan)
+
+
+def _log_beta(a: float, b: float) -> float:
+    return math.lgamma(a) + math.lgamma(b) - math.lgamma(a + b)

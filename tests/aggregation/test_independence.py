@@ -6,8 +6,6 @@ import pytest
 from consensus.aggregation import independence as ind
 from consensus.aggregation._numerics import FitError, FloatArray
 
-NAN = float("nan")
-
 
 def block(cases: int, seats: int, p: float, rho: float, seed: int) -> FloatArray:
     """Right or wrong (cases, seats) of a beta-binomial block."""
@@ -15,42 +13,6 @@ def block(cases: int, seats: int, p: float, rho: float, seed: int) -> FloatArray
     s = 1 / rho - 1
     chance = rng.beta(s * p, s * (1 - p), cases)
     return (rng.random((cases, seats)) < chance[:, None]).astype(np.float64)
-
-
-def test_phi_is_the_correlation_of_errors() -> None:
-    y = block(300, 3, 0.7, 0.3, 1)
-    np.testing.assert_allclose(ind.error_correlation(y), np.corrcoef(y.T), atol=1e-12)
-
-
-def test_phi_uses_the_cases_that_both_answered() -> None:
-    y = np.array([[1, 1], [0, 0], [1, NAN], [0, NAN]])
-    assert ind.error_correlation(y)[0, 1] == pytest.approx(1.0)
-
-
-def test_a_seat_that_never_errs_has_no_correlation() -> None:
-    y = np.array([[1, 1], [1, 0], [1, 1]])
-    assert np.isnan(ind.error_correlation(y)[0, 1])
-
-
-def test_the_mean_correlation_and_its_interval_find_the_blocks_rho() -> None:
-    found = ind.mean_error_correlation(block(1500, 4, 0.8, 0.44, 2), resamples=300)
-    assert found.rho == pytest.approx(0.44, abs=0.05)
-    assert found.low < 0.44 < found.high
-
-
-def test_the_interval_is_the_same_each_time() -> None:
-    y = block(100, 3, 0.7, 0.3, 3)
-    assert ind.mean_error_correlation(y)[:3] == ind.mean_error_correlation(y)[:3]
-
-
-def test_one_seat_has_no_correlation() -> None:
-    with pytest.raises(FitError, match="two seats"):
-        ind.mean_error_correlation([[1.0], [0.0]])
-
-
-def test_the_moments_estimate_finds_rho() -> None:
-    y = block(4000, 5, 0.75, 0.3, 4)
-    assert ind.intraclass_correlation(y.sum(axis=1), 5) == pytest.approx(0.3, abs=0.03)
 
 
 def test_the_likelihood_fit_finds_both_and_covers_them() -> None:
@@ -86,13 +48,7 @@ def test_missing_ballots_leave_smaller_cases() -> None:
 
 def test_seats_that_are_always_right_tell_nothing_of_rho() -> None:
     with pytest.raises(FitError, match="some wrong"):
-        ind.intraclass_correlation([3, 3], 3)
-
-
-def test_nine_correlated_judges_are_about_two() -> None:
-    assert ind.effective_votes(9, 0.44) == pytest.approx(2.0, abs=0.02)
-    assert ind.effective_votes(9, 0.0) == 9.0
-    assert ind.effective_votes(9, 1.0) == 1.0
+        ind.beta_binomial_fit([3, 3], 3)
 
 
 @pytest.mark.parametrize(("seats", "accuracy"), [(1, 0.80), (3, 0.82), (9, 0.83), (101, 0.84)])
