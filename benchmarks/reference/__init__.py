@@ -1,0 +1,1 @@
+"""Speed beside the field's own libraries, as ratios from one run."""
