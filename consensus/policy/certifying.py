@@ -164,7 +164,10 @@ def route_sha256(table: PolicyTable, task_type: str) -> str:
             hops = hops_of(table, resolve(table, task_type, rule, arm=arm))
             ways.append(
                 [
-                    hop.spec.model_dump(mode="json", exclude=_ANSWERS_DO_NOT_DEPEND_ON)
+                    [
+                        hop.spec.model_dump(mode="json", exclude=_ANSWERS_DO_NOT_DEPEND_ON),
+                        [check.model_dump(mode="json") for check in hop.checks],
+                    ]
                     for hop in hops
                 ]
             )

@@ -80,6 +80,7 @@ class RowProposal(_Frozen):
 
     task_type: str
     kind: str
+    consequence: str | None = None
     status: CertificateStatus
     old: dict[str, Any] | None
     new: dict[str, Any]

@@ -493,7 +493,7 @@ def _row_proposal(
     old = None
     if old_row is not None:
         old = choice_of(old_row)
-        if old_row.shadow is not None:
+        if old_row.shadow is not None and "shadow" in new:
             old["shadow"] = old_row.shadow.model_dump(mode="json")
     profile = None
     if split.priced:
@@ -502,6 +502,7 @@ def _row_proposal(
     return RowProposal(
         task_type=name,
         kind=recording.kind,
+        consequence=asked.consequence if asked is not None else None,
         status=ruling.status,
         old=old,
         new=new,

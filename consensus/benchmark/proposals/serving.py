@@ -18,18 +18,18 @@ from numpy.typing import NDArray
 from consensus.assembly import conclude_hops
 from consensus.ballots import Answer, Ballot, Failure
 from consensus.benchmark.proposals.recording import NOBODY, Recording, SeatAnswer
+from consensus.errors import SuiteError
 from consensus.oracles import Rubric
-from consensus.oracles.verdicts import Oracle
-from consensus.orchestrators.checks import Judgement
-from consensus.orchestrators.concluding import answers_agree
+from consensus.orchestrators.checks import Check, Judgement, answer_sha256
+from consensus.orchestrators.concluding import answers_agree, propose
 from consensus.orchestrators.registry import ORCHESTRATORS
 from consensus.orchestrators.spec import HopRecord, StrategySpec
 from consensus.orchestrators.stopping import wave_sizes
 from consensus.orchestrators.vote import FIRST_WAVES
 from consensus.panel.book import PromptBook
 from consensus.panel.seats import Seat, build_panel
-from consensus.policy.oracles import gate_name, oracle_of
-from consensus.policy.route import Route, route
+from consensus.policy.oracles import oracle_of
+from consensus.policy.route import Hop, Route, route
 from consensus.policy.table import PolicyTable
 from consensus.tasks import Score, Task
 
@@ -90,9 +90,7 @@ class Served:
             [
                 a is not None
                 and b is not None
-                and answers_agree(
-                    task.kind, a, b, scale=task.scale if isinstance(task, Score) else None
-                )
+                and answers_agree(task.kind, a, b, scale=_scale(task))
                 for a, b, task in zip(self.outcomes, other.outcomes, tasks, strict=True)
             ],
             dtype=bool,
@@ -133,6 +131,11 @@ class _Session:
         self, seat: Seat, candidates: Sequence[Answer], number: int
     ) -> tuple[int, Ballot] | Failure:
         raise NotRecordedError("no judge's choice among candidates was recorded")
+
+    async def compare(
+        self, seat: Seat, shown_first: int, shown_second: int, number: int
+    ) -> Ballot | Failure:
+        raise NotRecordedError("no comparison of two items of a ranking was recorded")
 
     async def judge(self, candidate: Ballot) -> Judgement | None:
         return None
@@ -180,13 +183,6 @@ class _Walker:
     def __init__(self, recording: Recording, table: PolicyTable, book: PromptBook) -> None:
         self.recording, self.table, self.book = recording, table, book
         self._known: dict[object, _Walked] = {}
-        self._gate: Oracle | None = None
-        row = table.tasks.get(recording.task_type)
-        name = gate_name(table, row) if row is not None else None
-        if name is not None:
-            gate = oracle_of(table, name)
-            # A grader's verdict costs a call, and none was recorded: it is measured in production.
-            self._gate = None if isinstance(gate, Rubric) else gate
 
     async def walk(self, case: int) -> _Walked:
         task = self.recording.tasks[case]
@@ -277,23 +273,55 @@ class _Walker:
         for hop, panel, answers in zip(way.hops, panels, given, strict=True):
             session = _Session(panel, answers)
             poll = await ORCHESTRATORS[hop.spec.orchestrator](task, hop.spec, session)
-            done.append(
-                HopRecord.model_construct(
-                    name=hop.name,
-                    spec=hop.spec,
-                    ballots=poll.ballots,
-                    failures=poll.failures,
-                    notes=poll.notes,
-                )
+            record = HopRecord.model_construct(
+                name=hop.name,
+                spec=hop.spec,
+                ballots=poll.ballots,
+                failures=poll.failures,
+                notes=poll.notes,
+                checks=self._checks(hop),
+                judgements=poll.judgements,
             )
             paid.append((hop.spec, tuple(session.asked)))
+            if record.checks:
+                drawn = propose(task.kind, task.options, [*done, record], scale=_scale(task))
+                if drawn.outcome is not None:
+                    said = tuple(self._judge(check, drawn.outcome) for check in record.checks)
+                    record = record.model_copy(update={"judgements": (*record.judgements, *said)})
+                    refused |= any(
+                        check.purpose == "gate" and not judgement.meets(check.floor)
+                        for check, judgement in zip(record.checks, said, strict=True)
+                    )
+            done.append(record)
             conclusion = conclude_hops(task, done)
-            if conclusion.action != "act":
-                continue
-            if self._gate is None or self._gate.judge(conclusion.outcome).passed:
+            if conclusion.action == "act":
                 return _Walked(conclusion.outcome, refused, tuple(paid))
-            refused = True
         return _Walked(None, refused, tuple(paid))
+
+    def _checks(self, hop: Hop) -> tuple[Check, ...]:
+        """What can be asked again for nothing: code. A grader's gate is watched in production."""
+        kept = []
+        for check in hop.checks:
+            if not isinstance(oracle_of(self.table, check.oracle), Rubric):
+                kept.append(check)
+            elif check.purpose != "gate":
+                raise NotRecordedError(
+                    f"the verdicts of the grader {check.oracle} are not recorded"
+                )
+        return tuple(kept)
+
+    def _judge(self, check: Check, outcome: Answer) -> Judgement:
+        oracle = oracle_of(self.table, check.oracle)
+        common = {
+            "oracle": check.oracle,
+            "oracle_sha256": oracle.sha256,
+            "answer": answer_sha256(outcome),
+        }
+        try:
+            verdict = oracle.judge(outcome)
+        except SuiteError as error:
+            return Judgement(**common, detail=error.message)
+        return Judgement(**common, passed=verdict.passed, score=verdict.score)
 
     @staticmethod
     def _paid(
@@ -305,6 +333,10 @@ class _Walker:
             for (spec, asked), answers in zip(known.hops, given, strict=False)
         )
         return replace(known, hops=hops)
+
+
+def _scale(task: Task) -> tuple[float, float] | None:
+    return task.scale if isinstance(task, Score) else None
 
 
 def _prices_matter(way: Route) -> bool:
