@@ -216,9 +216,52 @@ def test_a_command_names_every_setting_that_is_not_the_default() -> None:
 
 
 def test_all_five_data_sets_are_asked() -> None:
-    assert {study.folder for study in STUDIES} == {
+    assert {study.folder for study in STUDIES if study.folder} == {
         *("rb2_judges_dev", "medagents", "mmlu_pro", "prd_vicuna80", "iclr_review")
     }
+
+
+def test_every_data_set_has_its_searches() -> None:
+    searched = {study.folder for study in STUDIES if study.searches}
+    assert searched == {study.folder for study in STUDIES if study.folder}
+    for study in STUDIES:
+        if study.searches:
+            assert select([study.name.removesuffix("-auto")], auto=True)[-1] == study
+
+
+def test_searches_are_means_over_twenty_splits() -> None:
+    rows = [row for study in STUDIES if study.searches for t in study.tables for row in t.rows]
+    assert rows
+    assert {(row.settings.splits, row.settings.calibrate) for row in rows} == {(20, True)}
+
+
+def test_a_section_may_be_written_without_any_data(tmp_path: Path) -> None:
+    out = tmp_path / "RESULTS.md"
+    write_study(tmp_path, out, [Study("own", "", "t", writer=lambda run: f"no data: {run}")])
+    assert "<!-- study:own -->\nno data: None\n<!-- /study:own -->" in out.read_text()
+
+
+def test_a_section_written_from_a_run_is_given_it(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "RESULTS.md"
+    said = Study(
+        "own", "tiny_data", "t", writer=lambda run: f"{len(run.cases) if run else 0} cases"
+    )
+    write_study(data, out, [said])
+    assert "10 cases" in out.read_text()
+
+
+def test_what_another_writer_adds_meanwhile_is_kept(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "RESULTS.md"
+    out.write_text("first words\n")
+
+    def slow(_: object) -> str:
+        out.write_text("first words\n\nadded meanwhile\n")
+        return "mine"
+
+    write_study(data, out, [Study("own", "", "t", writer=slow)])
+    text = out.read_text()
+    assert "added meanwhile" in text
+    assert "mine" in text
 
 
 @pytest.mark.needs("recorded-data")
