@@ -25,6 +25,7 @@ from consensus.oracles import Rubric
 from consensus.panel.answers import is_token_ballot
 from consensus.panel.book import PromptBook
 from consensus.panel.rendering import render
+from consensus.policy.estimate import GRADE_TOKENS
 from consensus.policy.route import BYTES_PER_TOKEN, expected_output
 from consensus.policy.rows import TaskRow
 from consensus.policy.table import PolicyTable
@@ -43,9 +44,6 @@ LATENCY_S = 5.0
 
 LOCAL_IN_PER_S, LOCAL_OUT_PER_S = 150.0, 12.0
 """Tokens a second of a small model on a few CPU cores, where nothing is known."""
-
-GRADE_TOKENS = 150
-"""Tokens of a grader's reason and marks."""
 
 
 @dataclass(slots=True)

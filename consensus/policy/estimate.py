@@ -4,18 +4,30 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from consensus.ballots import PICO, Usage
+from consensus.policy.oracles import grader_of, oracle_of
 from consensus.policy.resolve import Hop
 from consensus.policy.route import Route, expected_output
 from consensus.policy.table import PolicyTable
 
-__all__ = ["PROMPT_TOKENS", "Estimate", "HopEstimate", "PricesUsage", "estimate", "frontier_model"]
+__all__ = [
+    "GRADE_TOKENS",
+    "PROMPT_TOKENS",
+    "Estimate",
+    "HopEstimate",
+    "PricesUsage",
+    "estimate",
+    "frontier_model",
+]
 
 PROMPT_TOKENS = 350
 """Tokens that the question's own wording adds to a task: system prompt, criteria, framing, form."""
+
+GRADE_TOKENS = 150
+"""Tokens of a grader's marks with a short reason."""
 
 TYPICAL_INPUT = 800
 """Tokens of a task whose row expects no number."""
@@ -39,11 +51,15 @@ class PricesUsage(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class HopEstimate:
-    """One hop: seats by model, and dollars with no cache hit, retry or early stop."""
+    """One hop: seats by model, and dollars with no cache hit, retry or early stop.
+
+    ``graders`` are the calls of models that judge what the seats said; they are in ``usd``.
+    """
 
     hop: Hop
     seats: dict[str, int]
     usd: float
+    graders: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +104,7 @@ def estimate(table: PolicyTable, route: Route, prices: PricesUsage) -> Estimate:
     row = route.row
     length = row.expected_input_tokens or TYPICAL_INPUT
     usage = Usage(input=length + PROMPT_TOKENS, output=expected_output(row, row.kind))
-    hops = tuple(_hop(hop, usage, prices) for hop in route.hops)
+    hops = tuple(_hop(table, hop, usage, prices) for hop in route.hops)
     frontier = frontier_model(table)
     return Estimate(
         input_tokens=usage.input,
@@ -102,7 +118,15 @@ def estimate(table: PolicyTable, route: Route, prices: PricesUsage) -> Estimate:
     )
 
 
-def _hop(hop: Hop, usage: Usage, prices: PricesUsage) -> HopEstimate:
+def _hop(table: PolicyTable, hop: Hop, usage: Usage, prices: PricesUsage) -> HopEstimate:
     seats = Counter(hop.seat_models())
     pico = sum(count * prices.price(model).cost_pico(usage) for model, count in seats.items())
-    return HopEstimate(hop, dict(seats), pico / PICO)
+    graders: Counter[str] = Counter()
+    for name in {check.oracle for check in hop.checks} | {hop.oracle} - {None}:
+        model = grader_of(oracle_of(table, str(name)))
+        if model is not None:
+            # A candidate that was graded is not graded again before it acts.
+            graders[model] += hop.seats if name == hop.oracle else 1
+    graded = Usage(input=usage.input + usage.output, output=GRADE_TOKENS)
+    pico += sum(count * prices.price(model).cost_pico(graded) for model, count in graders.items())
+    return HopEstimate(hop, dict(seats), pico / PICO, dict(graders))

@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 
 from consensus.errors import PolicyError
+from consensus.models.prices import PriceBook
 from consensus.oracles import JsonSchema, PythonOracle, Rubric
 from consensus.policy import check, load_policy, parse_policy, route_type
+from consensus.policy.estimate import GRADE_TOKENS, PROMPT_TOKENS, TYPICAL_INPUT, estimate
 from consensus.policy.oracles import gate_name, graders, oracle_of, scored_by
 from consensus.policy.table import PolicyTable
 from tests.policy.books import TIERS, Book, table_of, write
@@ -264,3 +266,28 @@ def test_fast_asks_all_seats_at_once_whatever_waves_says(tmp_path: Path) -> None
         spec = route_type(table_of(tmp_path, TIERS + row + more), "t").hops[0].spec
         assert spec.waves == waves
         assert (spec.stop is None) == (not waves)
+
+
+# -- what a grader costs ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("row", "calls"),
+    [
+        ('gate = "marks"', 1),
+        ('oracle = "marks"', 0),
+        ('gate = "code"', 0),
+        ('oracle = "marks"\nstrategy = "best_of_n"\nseats = 4', 4),
+        ('oracle = "marks"\ngate = "marks"\nstrategy = "best_of_n"\nseats = 4', 4),
+    ],
+)
+def test_a_graders_calls_are_in_the_estimate(tmp_path: Path, row: str, calls: int) -> None:
+    models = [f"x/{name}" for name in ("s1", "s2", "s3", "m1", "m2", "f", "grader")]
+    prices = "".join(f'[prices."{m}"]\ninput = 1\noutput = 1\n' for m in models)
+    found = table(tmp_path, f"{prices}[tasks.t]\n{row}\n")
+    book = PriceBook(overrides=found.price_overrides())
+    (hop,) = estimate(found, route_type(found, "t"), book).hops
+    assert hop.graders == ({"x/grader": calls} if calls else {})
+    plain = sum(hop.seats.values()) * (TYPICAL_INPUT + PROMPT_TOKENS + 150)
+    more = calls * (TYPICAL_INPUT + PROMPT_TOKENS + 150 + GRADE_TOKENS)
+    assert hop.usd == pytest.approx((plain + more) / 1e6)
