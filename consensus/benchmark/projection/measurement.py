@@ -32,7 +32,9 @@ __all__ = [
     "Source",
     "assumed",
     "draw_means",
+    "expected_tokens",
     "from_profile",
+    "seat_legs",
 ]
 
 Source: TypeAlias = Literal["profile", "run", "ledger", "assumed"]
@@ -289,9 +291,9 @@ def from_profile(
     )
     later = route.hops[1].seats if len(route.hops) > 1 else 0
     first = calls if not later else max(calls - rate * later, min(1.0, calls))
-    legs = _seats(route.hops[0], first, tokens)
+    legs = seat_legs(route.hops[0], first, tokens)
     if later:
-        legs += _seats(route.hops[1], later, tokens, escalation=True)
+        legs += seat_legs(route.hops[1], later, tokens, escalation=True)
     return Measurement(
         source="profile",
         n=profile.n,
@@ -310,19 +312,26 @@ def from_profile(
 
 def assumed(flow: Flow, route: Route) -> Measurement:
     """A route that nothing was measured of: every seat asked once, none escalated."""
+    tokens = expected_tokens(flow, route)
+    legs = seat_legs(route.hops[0], route.hops[0].seats, tokens)
+    for hop in route.hops[1:]:
+        legs += seat_legs(hop, hop.seats, tokens, escalation=True)
+    return Measurement(source="assumed", n=0, legs=legs)
+
+
+def expected_tokens(flow: Flow, route: Route) -> Tokens:
+    """A usual call, by the traffic's medians; by the row's expectations where nobody gave any."""
     row = route.row
     given = flow.input_p50
     if given is None:
         given = (row.expected_input_tokens or TYPICAL_INPUT) + PROMPT_TOKENS
-    got = flow.output_p50 or expected_output(row, row.kind)
-    tokens = Tokens(input=given, output=got)
-    legs = _seats(route.hops[0], route.hops[0].seats, tokens)
-    for hop in route.hops[1:]:
-        legs += _seats(hop, hop.seats, tokens, escalation=True)
-    return Measurement(source="assumed", n=0, legs=legs)
+    return Tokens(input=given, output=flow.output_p50 or expected_output(row, row.kind))
 
 
-def _seats(hop: Hop, calls: float, tokens: Tokens, *, escalation: bool = False) -> tuple[Leg, ...]:
+def seat_legs(
+    hop: Hop, calls: float, tokens: Tokens, *, escalation: bool = False
+) -> tuple[Leg, ...]:
+    """So many calls of this length, dealt to the hop's models as its seats are."""
     seats: Sequence[str] = hop.seat_models()
     return tuple(
         Leg(model, calls * count / len(seats), tokens, escalation)

@@ -9,12 +9,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from consensus.ballots import PICO
-from consensus.benchmark.projection.measurement import FrontierCost, Leg, Measurement
+from consensus.benchmark.projection.measurement import (
+    FrontierCost,
+    Leg,
+    Measurement,
+    seat_legs,
+)
 from consensus.benchmark.projection.tariff import Tokens
 from consensus.benchmark.projection.traffic import Flow
 from consensus.errors import DataError
 from consensus.ledger.attribution import observed_days
-from consensus.policy.route import route_type
+from consensus.policy.route import Route, route_type
 from consensus.policy.table import PolicyTable
 
 if TYPE_CHECKING:
@@ -116,7 +121,7 @@ def observe(
                 monthly=len(mine.costs) * MONTH_DAYS / days,
             )
         )
-        measurements[name] = _measured(mine)
+        measurements[name] = _measured(mine, way)
     return Observed(tuple(flows), measurements, days, sum(len(one.costs) for one in seen.values()))
 
 
@@ -134,13 +139,17 @@ def _add_calls(mine: _Seen, row: Any, first: set[str]) -> None:
             sums[i] += int(row[name])
 
 
-def _measured(mine: _Seen) -> Measurement:
+def _measured(mine: _Seen, way: Route) -> Measurement:
     n = len(mine.costs)
     legs = []
     for (model, escalation), (calls, prompt, cached, output, reasoning) in mine.calls.items():
         of = mine.escalations if escalation else n
         tokens = Tokens(prompt - cached, cached, output - reasoning, reasoning)
         legs.append(Leg(model, calls / max(1, of), tokens * (1 / calls), escalation))
+    if len(way.hops) > 1 and not any(leg.escalation for leg in legs):
+        # Nothing escalated yet: what it would cost is the next hop's seats at the usual length.
+        usual = Measurement("ledger", n, tuple(legs)).call_tokens
+        legs += seat_legs(way.hops[1], way.hops[1].seats, usual, escalation=True)
     frontier = None
     if mine.frontier:
         frontier = FrontierCost(float(np.mean(mine.frontier)), len(mine.frontier))

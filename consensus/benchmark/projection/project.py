@@ -31,6 +31,7 @@ from consensus.benchmark.projection.measurement import (
     Source,
     assumed,
     draw_means,
+    expected_tokens,
     from_profile,
 )
 from consensus.benchmark.projection.tariff import Parts, Tariff, Tokens, tariff_of
@@ -273,7 +274,8 @@ def _work(
     times: int,
 ) -> _Worked:
     priced = measured.priced(tariff)
-    tokens = measured.call_tokens
+    # Where no tokens were recorded, one frontier call is of the expected length.
+    tokens = measured.call_tokens if measured.call_tokens.prompt else expected_tokens(flow, way)
     front, factor = _frontier_usd(measured.frontier, top, tokens, measured.at or today, tariff)
     volume = flow.monthly
     drawn = draw_means(measured, priced, rng, times)
@@ -479,6 +481,10 @@ def _remarks(flow: Flow, way: Route, measured: Measurement) -> tuple[str, ...]:
             + (", no escalation" if len(way.hops) > 1 else "")
         )
         return tuple(said)
+    if measured.usd and not measured.call_tokens.prompt:
+        said.append(
+            "no tokens were recorded, so other prices or caching do not move what it costs after"
+        )
     for what, expected, found in (
         ("input", flow.input_p50, measured.call_tokens.prompt),
         ("output", flow.output_p50, measured.call_tokens.answer),

@@ -70,34 +70,41 @@ def cost_table(report: CostReport) -> Table:
     from consensus.benchmark.projection.words import usd
     from consensus.ledger.page import add_row, table_of
 
-    heads = (
-        "decisions", "calls", "failed", "replayed", "input", "cached", "output", "reasoning",
-        "usd", "p50 s", "p95 s", "stronger", "escalated", "abstained", "all-frontier*",
-    )  # fmt: skip
-    table = table_of(*report.by, *(f">{head}" for head in heads))
-    total = [""] * (len(report.by) - 1)
-    for one, key in [*((g, list(g.key)) for g in report.groups), (report.total, ["total", *total])]:
-        used = one.usage
-        counts = (one.escalations, one.escalated, one.abstained)
-        times = (one.latency_p50_s, one.latency_p95_s)
-        add_row(
-            table,
-            *key,
-            f"{one.decisions:,}",
-            f"{one.calls:,}",
-            f"{one.failures:,}",
-            f"{one.replayed:,}",
-            f"{used.total_input:,}",
-            f"{used.cache_read:,}",
-            f"{used.output:,}",
-            f"{used.reasoning:,}",
-            f"{one.cost_pico / PICO:.6f}",
-            *("" if value is None else f"{value:.2f}" for value in times),
-            *("" if value is None else f"{value:,}" for value in counts),
-            "" if one.frontier_pico is None else usd(one.frontier_pico / PICO),
-            style="bold" if one is report.total else "",
-        )
+    rows = [(list(one.key), one) for one in report.groups]
+    rows.append((["total", *[""] * (len(report.by) - 1)], report.total))
+    columns: dict[str, list[str]] = {
+        "decisions": [f"{one.decisions:,}" for _, one in rows],
+        "calls": [f"{one.calls:,}" for _, one in rows],
+        "failed": [f"{one.failures:,}" for _, one in rows],
+        "replayed": [f"{one.replayed:,}" for _, one in rows],
+        "input": [f"{one.usage.total_input:,}" for _, one in rows],
+        "cached": [f"{one.usage.cache_read:,}" for _, one in rows],
+        "output": [f"{one.usage.output:,}" for _, one in rows],
+        "reasoning": [f"{one.usage.reasoning:,}" for _, one in rows],
+        "usd": [f"{one.cost_pico / PICO:.6f}" for _, one in rows],
+        "p50 s": [_number(one.latency_p50_s) for _, one in rows],
+        "p95 s": [_number(one.latency_p95_s) for _, one in rows],
+        "stronger": [_number(one.escalations) for _, one in rows],
+        "escalated": [_number(one.escalated) for _, one in rows],
+        "abstained": [_number(one.abstained) for _, one in rows],
+        "all-frontier": [
+            "" if one.frontier_pico is None else usd(one.frontier_pico / PICO) for _, one in rows
+        ],
+    }
+    if {"requested", "served"} & set(report.by):
+        columns["p50 s"][-1] = columns["p95 s"][-1] = ""  # of decisions, unlike those above it
+    # A column that says nothing of any group only makes the names beside it fold.
+    told = {name: cells for name, cells in columns.items() if not set(cells[:-1]) <= {"", "0"}}
+    table = table_of(*report.by, *(f">{name}" for name in told))
+    for (key, one), *cells in zip(rows, *told.values(), strict=True):
+        add_row(table, *key, *cells, style="bold" if one is report.total else "")
     return table
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:,}" if isinstance(value, int) else f"{value:.2f}"
 
 
 def write_sheet(path: Path, heads: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:

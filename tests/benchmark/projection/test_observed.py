@@ -111,3 +111,16 @@ def test_an_empty_stretch_of_the_ledger_is_one_clear_error(ledger: Ledger) -> No
     month(ledger)
     with pytest.raises(DataError, match="no decision of that time"):
         observe(ledger, policy(ROWS), since=NOON + 5 * DAY)
+
+
+def test_a_cascade_that_never_escalated_yet_is_priced_by_its_next_hop(ledger: Ledger) -> None:
+    for i in range(10):
+        decide(ledger, f"d{i}", CENT, requested_model="x/small", served_model="x/small",
+               usage=LENGTH)  # fmt: skip
+    table = policy(ROWS)
+    seen = observe(ledger, table)
+    (line,) = project(table, seen.flows, measurements=seen.measurements).types
+    assert line.cascade is not None
+    assert line.cascade.second > line.cascade.first
+    assert line.cascade.rate == 0
+    assert line.worst > line.after

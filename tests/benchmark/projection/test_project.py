@@ -371,3 +371,18 @@ def test_tokens_add_and_scale_class_by_class() -> None:
     total = Tokens(1, 2, 3, 4) + Tokens(1, 1, 1, 1) * 2
     assert [getattr(total, field.name) for field in fields(total)] == [3, 4, 5, 6]
     assert (total.prompt, total.answer) == (7, 11)
+
+
+def test_dollars_without_tokens_stand_and_say_that_no_price_moves_them() -> None:
+    bare = PROFILE.replace("input_tokens = 1100", "input_tokens = 0")
+    for name in ("cached_tokens = 100", "output_tokens = 220", "reasoning_tokens = 20"):
+        bare = bare.replace(name + "\n", "")
+    bare = bare.replace("frontier_n = 200\n", "frontier_n = 0\n").replace(
+        "frontier_agreed = 180\n", ""
+    )
+    (line,) = one(CASCADE + bare).types
+    assert line.after == pytest.approx(40.0)
+    assert line.parts.other == pytest.approx(40.0)
+    assert line.before == pytest.approx(10_000 * (1_000 * 10 + 100 * 50) / 1e6)
+    assert not line.before_measured
+    assert any("no tokens were recorded" in note for note in line.notes)
