@@ -85,6 +85,8 @@ def render_costs(report: CostReport) -> str:
         span=span_words(report.since, report.until),
         by=list(report.by),
         groups=groups,
+        of_calls=bool({"requested", "served"} & set(report.by)),
+        decided_usd=report.balance.decisions_pico / PICO,
         t=data["total"],
         most=max((row["cost"]["usd"] for row in groups), default=0),
         notes=cost_notes(report),
