@@ -470,9 +470,14 @@ def _needs_calibration(name: str) -> DataError:
 
 
 def _live(aggregator: str, name: str) -> Callable[[int | None], Strategy]:
+    """A strategy of a module above this one, imported when it is asked for."""
+
     def make(seats: int | None) -> Strategy:
+        from consensus.benchmark.replay_debate import Debate
         from consensus.benchmark.replay_live import Cisc, Live
 
+        if aggregator == "debate":
+            return Debate(seats)
         if aggregator == "cisc":
             return Cisc(seats)
         return Live(aggregator, name, seats)  # type: ignore[arg-type] # the table's own words
@@ -492,6 +497,7 @@ FIXED_STRATEGIES: Mapping[str, Callable[[int | None], Strategy]] = {
     "softmax": _live("scores", "softmax"),
     "stacked": _live("stacked", "stacked"),
     "cisc": _live("cisc", "cisc"),
+    "debate": _live("debate", "debate"),
 }
 """Strategies by name; each takes the number of seats. ``stack`` and ``auto`` have further options
 and are made in :mod:`consensus.benchmark.replay`."""
@@ -506,7 +512,7 @@ def make_strategy(name: str, seats: int | None) -> Strategy:
     try:
         return FIXED_STRATEGIES[name](seats)
     except KeyError:
-        known = ", ".join([*FIXED_STRATEGIES, "stack", "auto"])
+        known = ", ".join([*FIXED_STRATEGIES, "adaptive:RULE", "stack", "auto"])
         raise DataError(
             f'unknown strategy "{name}"', where="--strategy", fix=f"one of {known}"
         ) from None

@@ -184,12 +184,18 @@ def write_study(
     old = out.read_text(encoding="utf-8") if out.exists() else ""
     out.parent.mkdir(parents=True, exist_ok=True)
     fresh = out.with_name(f"{out.name}.new")
-    fresh.write_text(replace_sections(old, sections, where=str(out)), encoding="utf-8")
+    order = ["header", *(study.name for study in STUDIES)]
+    text = replace_sections(old, sections, where=str(out), order=order)
+    fresh.write_text(text, encoding="utf-8")
     fresh.replace(out)
 
 
-def replace_sections(text: str, sections: Mapping[str, str], *, where: str) -> str:
-    """``text`` with these sections replaced in place; new ones are added at the end.
+def replace_sections(
+    text: str, sections: Mapping[str, str], *, where: str, order: Sequence[str] = ()
+) -> str:
+    """``text`` with these sections replaced in place.
+
+    A new one goes after the nearest that stands before it in ``order``, else to the end.
 
     Raises:
         DataError: for a section that is opened and not closed, or opened twice.
@@ -204,13 +210,22 @@ def replace_sections(text: str, sections: Mapping[str, str], *, where: str) -> s
                 fix=f"{start} … {end}",
             )
         if start in text:
-            before, _, rest = text.partition(start)
+            head, _, rest = text.partition(start)
             if end not in rest:
                 raise DataError(f"the section {name} closes before it opens", where=where)
-            text = before + block + rest.partition(end)[2]
+            text = head + block + rest.partition(end)[2]
+        elif before := _last_before(text, name, order):
+            text = text.replace(before, f"{before}\n\n{block}", 1)
         else:
             text = f"{text.rstrip()}\n\n{block}\n" if text.strip() else f"{block}\n"
     return text
+
+
+def _last_before(text: str, name: str, order: Sequence[str]) -> str:
+    """The closing mark of the nearest earlier section that is there; else nothing."""
+    earlier = order[: order.index(name)] if name in order else ()
+    marks = (f"<!-- /study:{other} -->" for other in reversed(earlier))
+    return next((mark for mark in marks if mark in text), "")
 
 
 _READ = ("answers.csv", "cases.jsonl")

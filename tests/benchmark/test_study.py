@@ -235,6 +235,14 @@ def test_searches_are_means_over_twenty_splits() -> None:
     assert {(row.settings.splits, row.settings.calibrate) for row in rows} == {(20, True)}
 
 
+def test_a_new_section_goes_after_the_one_before_it() -> None:
+    old = "<!-- study:a -->\n1\n<!-- /study:a -->\n\n<!-- study:c -->\n3\n<!-- /study:c -->\n"
+    new = replace_sections(old, {"b": "2"}, where="R.md", order=("a", "b", "c"))
+    assert [int(digit) for digit in re.findall(r"^\d$", new, re.MULTILINE)] == [1, 2, 3]
+    last = replace_sections(old, {"b": "2"}, where="R.md")
+    assert [int(digit) for digit in re.findall(r"^\d$", last, re.MULTILINE)] == [1, 3, 2]
+
+
 def test_a_section_may_be_written_without_any_data(tmp_path: Path) -> None:
     out = tmp_path / "RESULTS.md"
     write_study(tmp_path, out, [Study("own", "", "t", writer=lambda run: f"no data: {run}")])

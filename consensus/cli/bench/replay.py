@@ -69,7 +69,9 @@ StrategyName = Annotated[
     str,
     typer.Option(
         help="single, vote, scores (mean of scores), weighted*, blocks*, stack* (learned), "
-        "adaptive (stops early), cascade (the last model decides where the rest disagree), "
+        "adaptive (stops early), adaptive:RULE:OPTIONS* (stops by certain, ahead, odds, beta, prior, "
+        "value, esc, sprt, mixture, votes, scores or both; options level=0.95, calls=4, same=0.98 "
+        "or gain=0.95, and waves=3+2), cascade (the last model decides where the rest disagree), "
         "auto* (searches). * learns: needs --calibrate half."
     ),
 ]

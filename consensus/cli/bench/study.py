@@ -28,12 +28,14 @@ def study(
     only: Annotated[
         str | None,
         typer.Option(
-            help="Only these sections, with commas: rb2, rb2-auto, medagents, mmlu_pro, prd, iclr.",
+            help="Only these sections, with commas: rb2, rb2-stopping, medagents, mmlu_pro, prd, "
+            "iclr, simulation; with -auto behind it, the search on a data set (rb2-auto).",
             show_default=False,
         ),
     ] = None,
     auto: Annotated[
-        bool, typer.Option("--auto", help="Also search strategies (rb2-auto): takes minutes.")
+        bool,
+        typer.Option("--auto", help="Also search strategies (rb2-auto …): a quarter of an hour."),
     ] = False,
     date: Annotated[
         str | None,
