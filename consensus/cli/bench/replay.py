@@ -69,7 +69,7 @@ StrategyName = Annotated[
     str,
     typer.Option(
         help="single, vote, scores (mean of scores), weighted*, blocks*, stack* (learned), "
-        "adaptive (stops early), adaptive:RULE:OPTIONS* (stops by certain, ahead, odds, beta, prior, "
+        "adaptive (stops early), adaptive:RULE:OPTIONS* (by certain, ahead, odds, beta, prior, "
         "value, esc, sprt, mixture, votes, scores or both; options level=0.95, calls=4, same=0.98 "
         "or gain=0.95, and waves=3+2), cascade (the last model decides where the rest disagree), "
         "auto* (searches). * learns: needs --calibrate half."
