@@ -14,7 +14,8 @@ from typing import Protocol
 from consensus.assembly import conclude_hops, propose_hops
 from consensus.ballots import Answer
 from consensus.models.gateway import CallContext, Gateway
-from consensus.orchestrators.checks import Judgement, answer_sha256, find_judgement
+from consensus.oracles import Oracle
+from consensus.orchestrators.checks import Check, Judgement, answer_sha256, find_judgement
 from consensus.orchestrators.failing import FailureWindow
 from consensus.orchestrators.judging import judge_answer, served_by
 from consensus.orchestrators.panel_session import GRADER_SEATS, PanelSession
@@ -23,7 +24,7 @@ from consensus.orchestrators.spec import HopRecord
 from consensus.orchestrators.together import together
 from consensus.panel.book import PromptBook
 from consensus.panel.seats import build_panel
-from consensus.policy.oracles import oracle_of
+from consensus.policy.oracles import grader_of, oracle_of
 from consensus.policy.resolve import row_path
 from consensus.policy.route import Hop, Route
 from consensus.policy.table import PolicyTable
@@ -160,35 +161,45 @@ class _Steps:
             self.done[-1] = ran.model_copy(update={"judgements": judgements})
 
     async def _judge(self, hop: Hop, outcome: Answer) -> Sequence[Judgement]:
-        """What each oracle of the hop's checks says of the outcome, asked once a decision."""
-        name = answer_sha256(outcome)
-        earlier = [judgement for hop in self.done for judgement in hop.judgements]
-        asked = list(dict.fromkeys(check.oracle for check in hop.checks))
-        known = {oracle: find_judgement(earlier, oracle, name) for oracle in asked}
+        """What the oracles of the hop's checks say of the outcome; each is asked once a decision.
 
-        async def say(oracle: str) -> Judgement:
-            found = known[oracle]
-            if found is not None and found.passed is not None:
-                return found.again()
-            return await judge_answer(
-                oracle,
-                oracle_of(self.force.table, oracle),
-                self.task,
-                outcome,
-                answered_by=self._behind(outcome),
-                caller=self.force.gateway,
-                context=replace(
-                    self.context,
-                    seat=GATE_SEATS + len(self.done),
-                    context_guard=hop.spec.context_guard,
-                    fallbacks=(),
-                ),
-            )
+        Code first: what it refuses, no grader is paid to look at.
+        """
+        asked = {check.oracle: oracle_of(self.force.table, check.oracle) for check in hop.checks}
+        code = [name for name, oracle in asked.items() if grader_of(oracle) is None]
+        said = await together(self._say(hop, name, asked[name], outcome) for name in code)
+        if not all(_meets(judgement, hop.checks) for judgement in said):
+            return said
+        graders = [name for name in asked if name not in code]
+        return [*said, *await together(self._say(hop, n, asked[n], outcome) for n in graders)]
 
-        return await together(say(oracle) for oracle in asked)
+    async def _say(self, hop: Hop, name: str, oracle: Oracle, outcome: Answer) -> Judgement:
+        earlier = (judgement for hop in self.done for judgement in hop.judgements)
+        found = find_judgement(earlier, name, answer_sha256(outcome))
+        if found is not None and found.passed is not None:
+            return found.again()
+        return await judge_answer(
+            name,
+            oracle,
+            self.task,
+            outcome,
+            answered_by=self._behind(outcome),
+            caller=self.force.gateway,
+            context=replace(
+                self.context,
+                seat=GATE_SEATS + len(self.done),
+                context_guard=hop.spec.context_guard,
+                fallbacks=(),
+            ),
+        )
 
     def _behind(self, outcome: Answer) -> tuple[str, ...]:
         """The models that gave this outcome; all that were heard, where it is nobody's own."""
         heard = [ballot for hop in self.done for ballot in hop.ballots if ballot.role != "judge"]
         own = [ballot for ballot in heard if ballot.answer == outcome]
         return served_by(own or heard)
+
+
+def _meets(judgement: Judgement, checks: Sequence[Check]) -> bool:
+    own = (check for check in checks if check.oracle == judgement.oracle)
+    return all(judgement.meets(check.floor) for check in own)

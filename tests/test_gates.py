@@ -189,6 +189,16 @@ async def test_a_grader_is_asked_through_the_gateway_and_paid_for(tmp_path: Path
     assert decision.cost.pico_usd == decision.ballots[0].cost.pico_usd + judgement.cost.pico_usd
 
 
+async def test_no_grader_is_paid_for_what_code_refuses(tmp_path: Path) -> None:
+    gate_file(tmp_path, "return False")
+    row = ROW.replace("gate =", 'oracle = "quality"\ntriggers = { quality = 0.5 }\ngate =')
+    said = by_model(a="approve", f="approve", grader=marks(5))
+    decision, client, _ = await decided(tmp_path, GATE + GRADED + row, said)
+    assert (decision.action, client.calls) == ("escalate", 2)
+    assert decision.reasons[-1] == "the gate (limit) is not passed"
+    assert not any("quality" in reason for reason in decision.reasons)
+
+
 @pytest.mark.parametrize(
     "grader", [marks(2), Reply(text="fine, I think"), Reply(failure="auth"), Reply(text="{}")]
 )

@@ -103,12 +103,15 @@ def conclude(
     if drawn.outcome is None:
         return drawn.model_copy(update={"reasons": tuple(reasons)})
     outcome = answer_sha256(drawn.outcome)
-    unmet = []
-    for check in hops[-1].checks:
-        judgement = find_judgement(hops[-1].judgements, check.oracle, outcome)
-        if judgement is None or not judgement.meets(check.floor):
-            unmet.append(unmet_sentence(check, judgement))
-    update: dict[str, object] = {"reasons": (*reasons, *unmet)}
+    found = [
+        (check, find_judgement(hops[-1].judgements, check.oracle, outcome))
+        for check in hops[-1].checks
+    ]
+    unmet = [(check, said) for check, said in found if said is None or not said.meets(check.floor)]
+    if any(said is not None for _, said in unmet):  # who was not asked after a refusal is no news
+        unmet = [(check, said) for check, said in unmet if said is not None]
+    objections = [unmet_sentence(check, said) for check, said in unmet]
+    update: dict[str, object] = {"reasons": (*reasons, *objections)}
     if unmet:
         update |= {"action": "escalate", "outcome": None}
     return drawn.model_copy(update=update)
