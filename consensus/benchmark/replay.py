@@ -20,6 +20,7 @@ from consensus.benchmark.evidence import (
     resolve_members,
 )
 from consensus.benchmark.measure import Measured, figures, measure, measure_single
+from consensus.benchmark.replay_debate import debate_figures
 from consensus.benchmark.replay_strategies import Strategy, Vote, make_strategy
 from consensus.benchmark.run_format import Member, RecordedRun
 from consensus.benchmark.stopping_strategy import PREFIX, parse_stopping
@@ -143,6 +144,8 @@ def replay(run: RecordedRun, settings: ReplaySettings) -> Replay:
     result["strategy"] = strategy.describe() if strategy.name != "auto" else {"strategy": "auto"}
     result["members"] = [member.name for member in members]
     result["frontier"] = [member.name for member in found[settings.frontier]]
+    if strategy.name == "debate":
+        result["debate"] = debate_figures(setting.panel, seed=settings.seed)
     interval = Interval(*result["difference_ci95"])
     ruling = verdict(
         result,

@@ -8,9 +8,11 @@ better and for worse can be counted, and compared with what the same money buys 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
-from consensus.ballots import Ballot, Failure
+from consensus.aggregation.independence import accuracy_of_majority
+from consensus.ballots import PICO, Ballot, Failure
 from consensus.orchestrators.concluding import conclude
 from consensus.orchestrators.session import Session, poll_seats, sort_poll
 from consensus.orchestrators.spec import HopRecord, Poll, StrategySpec
@@ -54,8 +56,52 @@ async def debate(task: Task, spec: StrategySpec, session: Session) -> Poll:
         notes.append(f"debate round {number}: {said}")
         if not changed:
             break
+    notes.append(_worth(spec, poll.ballots, ballots))
     whole = sort_poll([*ballots, *poll.failures])
     return whole.model_copy(update={"notes": tuple(notes)})
+
+
+def _worth(spec: StrategySpec, blind: Sequence[Ballot], after: Sequence[Ballot]) -> str:
+    """What the talk changed, its price, and what the same money buys in plain votes.
+
+    Whether a change is for the better nobody knows live; ``bench replay --strategy debate`` counts
+    that. The gain of plain votes is that of a majority over two options at the cold start's p, ρ.
+    """
+    moves = Counter(
+        (_short(old.answer), _short(new.answer))
+        for old, new in zip(blind, after, strict=True)
+        if old.answer != new.answer
+    )
+    changed = ", ".join(f"{old} → {new} {n}" for (old, new), n in sorted(moves.items()))
+    said = f"debate changed {moves.total()} of {len(blind)} ballots" + (
+        f" ({changed}; for the better or not is unknown here)" if moves else ""
+    )
+    paid = sum(b.cost.pico_usd for b in blind)
+    more = sum(b.cost.pico_usd for b in after) - paid
+    if paid > 0:
+        votes = more * len(blind) // paid
+        price = f"${more / PICO:.6f}, {more / paid:.1f} × the blind votes"
+        bought = "the same money buys"
+    else:
+        first = sum(max(len(b.calls), 1) for b in blind)
+        calls = sum(max(len(b.calls), 1) for b in after) - first
+        votes = calls * len(blind) // first
+        price = f"{calls} calls, {calls / first:.1f} × the blind votes"
+        bought = "as many calls are"
+    cold = spec.cold_start
+    now, then = (
+        accuracy_of_majority(len(blind) + extra, cold.accuracy, cold.correlation)
+        for extra in (0, votes)
+    )
+    return (
+        f"{said} for {price}; {bought} {votes} more plain votes, which take a majority from "
+        f"{now:.3f} to {then:.3f} (p = {cold.accuracy:g}, ρ = {cold.correlation:g})"
+    )
+
+
+def _short(answer: object) -> str:
+    line = " ".join(str(answer).split())
+    return line if len(line) <= 40 else line[:37] + "…"
 
 
 async def _again(

@@ -148,6 +148,29 @@ async def test_a_torn_panel_talks_and_its_changes_of_mind_are_kept(tmp_path: Pat
     assert any("nobody changed" in reason for reason in decision.reasons)
 
 
+async def test_a_debate_says_its_flips_its_price_and_what_votes_would_have_cost(
+    tmp_path: Path,
+) -> None:
+    def answer(request: Request) -> str:
+        if is_second_round(request):
+            return "reject"
+        return "approve" if request.model == "scripted/a" else "reject"
+
+    priced = "".join(f'[prices."scripted/{m}"]\ninput = 10\noutput = 10\n' for m in "ab")
+    (tmp_path / "free").mkdir()
+    (tmp_path / "priced").mkdir()
+    free, _ = await decided(tmp_path / "free", DEBATE, answer)
+    paid, _ = await decided(tmp_path / "priced", DEBATE + priced, answer)
+    told = next(reason for reason in free.reasons if "debate changed" in reason)
+    assert "changed 2 of 3 ballots (approve → reject 2; for the better or not" in told
+    assert "6 calls, 2.0 × the blind votes; as many calls are 6 more plain votes" in told
+    told = next(reason for reason in paid.reasons if "debate changed" in reason)
+    blind = sum(call.cost.pico_usd for call in paid.ballots) / 1e12
+    price = float(re.search(r"for \$([\d.]+), ([\d.]+) ×", told).group(1))  # type: ignore[union-attr]
+    assert 0.5 * blind < price < blind
+    assert re.search(r"the same money buys \d+ more plain votes", told)
+
+
 async def test_a_panel_that_agrees_does_not_talk(tmp_path: Path) -> None:
     rows = DEBATE.replace("high = 0.99", "high = 0.85")
     decision, client = await decided(tmp_path, rows, in_turn("approve"))

@@ -72,6 +72,8 @@ StrategyName = Annotated[
         "adaptive (stops early), adaptive:RULE:OPTIONS* (by certain, ahead, odds, beta, prior, "
         "value, esc, sprt, mixture, votes, scores or both; options level=0.95, calls=4, same=0.98 "
         "or gain=0.95, and waves=3+2), cascade (the last model decides where the rest disagree), "
+        "mean* (of probabilities), softmax* (whole scores), stacked*, cisc (stated confidence), "
+        "debate (the last member is a recorded debate, the others answered blind), "
         "auto* (searches). * learns: needs --calibrate half."
     ),
 ]
@@ -243,6 +245,8 @@ def _show(result: Replay) -> None:
             label, _form(control["accuracy"], "share"), _form(control["cost_per_case"], "money")
         )
     out.print(controls)
+    if "debate" in figures:
+        _show_debate(figures["debate"])
     if figures["chosen"] is not None:
         chosen = figures["chosen"]
         for choice in chosen if isinstance(chosen, list) else [chosen]:
@@ -250,6 +254,35 @@ def _show(result: Replay) -> None:
     out.print(result.verdict.sentence, markup=False)
     for text in result.notes:
         note(f"note: {text}")
+
+
+def _show_debate(found: dict[str, Any]) -> None:
+    """A debate beside its model's blind answer, and what its money buys."""
+    flips = found["flips"]
+    lines = [
+        f"debate against one blind answer of its model: {_gap(found)}; of {found['n']:,} answers "
+        f"{flips['changed']:,} changed, {flips['wrong_to_right']:,} for the better and "
+        f"{flips['right_to_wrong']:,} for the worse (p = {flips['p_value']:.3g})"
+    ]
+    if found["cost_ratio"] is not None:
+        lines.append(f"it costs {found['cost_ratio']:.1f} × that answer")
+    plain, single = found["plain_votes"], found["dearest_single"]
+    if plain is not None:
+        lines.append(
+            f"the same money buys a vote of {len(plain['members'])} blind answers "
+            f"({100 * plain['accuracy']:.1f} % right): {_gap(plain)}"
+        )
+    if single is not None:
+        lines.append(
+            f"or one of {single['member']} ({100 * single['accuracy']:.1f} % right): {_gap(single)}"
+        )
+    for line in lines:
+        stdout().print(line, markup=False, highlight=False)
+
+
+def _gap(found: dict[str, Any]) -> str:
+    low, high = found["difference_ci95"]
+    return f"debate {100 * found['difference']:+.1f} points [{100 * low:+.1f}, {100 * high:+.1f}]"
 
 
 def _form(value: Any, form: str) -> str:
