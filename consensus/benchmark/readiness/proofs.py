@@ -13,6 +13,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from consensus.benchmark.proposals.identity import type_sha256
 from consensus.benchmark.readiness.items import ITEMS, Item
 from consensus.benchmark.readiness.seen import Seen
 from consensus.benchmark.suites import load_suite
@@ -200,23 +201,23 @@ def _dead(ground: Ground, name: str, task: AuditTask, certificate: Certificate) 
     oracle = _oracle(ground, name, task)
     if not isinstance(oracle, str) and oracle[0].sha256 != certificate.oracle:
         why.append("the oracle was changed")
-    candidates = [Path(certificate.run)] if certificate.run else []
-    candidates += [ground.audit.root / folder for folder in list(candidates)]
-    folders = [*candidates, *ground.runs]
-    states = [_run_state(folder) for folder in folders]
-    if not any(suite == certificate.suite for suite, _ in states):
-        why.append(f"its run is not there ({certificate.run or 'none named'})")
-    elif not any(suite == certificate.suite and state == "complete" for suite, state in states):
+    named = [Path(certificate.run), ground.audit.root / certificate.run] if certificate.run else []
+    states = [_run_state(folder, name) for folder in (*named, *ground.runs)]
+    mine = [state for suite, state in states if suite == certificate.suite]
+    if not mine:
+        why.append(f"no run of its cases is there ({certificate.run or 'none is named'})")
+    elif "complete" not in mine:
         why.append("its run is not complete")
     return why
 
 
-def _run_state(folder: Path) -> tuple[str, str]:
-    """A run folder's suite hash and state; empty where it is none."""
+def _run_state(folder: Path, task_type: str) -> tuple[str, str]:
+    """The hash of a run's cases of a task type, and its state; empty where it has none."""
     try:
         data = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-        return str(data["source"]["suite_sha256"]), str(data.get("state", ""))
-    except (OSError, ValueError, KeyError, TypeError):
+        suite = load_suite(folder / "suite")
+        return type_sha256(suite, task_type), str(data.get("state", ""))
+    except (OSError, ValueError, KeyError, AttributeError, SuiteError):
         return "", ""
 
 

@@ -25,7 +25,7 @@ def ready(
     policy: PolicyOption = None,
     run: Annotated[
         list[Path] | None,
-        typer.Option(help="Run folders, beside those that certificates name.", show_default=False),
+        typer.Option(help="Run folders. Default: those in runs/.", show_default=False),
     ] = None,
     projection: Annotated[
         Path | None,
@@ -95,7 +95,7 @@ def _ground(
         PriceBook(overrides=table.price_overrides()),
         datetime.now(UTC).date(),
         audit,
-        tuple(run or ()),
+        tuple(run or sorted(each.parent for each in Path("runs").glob("*/run.json"))),
         projection,
         look(where),
         where,
