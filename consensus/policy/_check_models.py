@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import date, timedelta
 
 from consensus.errors import PriceError
+from consensus.policy._check_fallbacks import check_windows
 from consensus.policy._checking import Findings, Prices, follow_rows, layers
 from consensus.policy._lines import KeyPath
 from consensus.policy.findings import Finding
@@ -56,35 +57,8 @@ def check_prices(table: PolicyTable, prices: Prices) -> list[Finding]:
     unknown = any(f.level == "error" for f in found.items)
     for resolved, hops in routes:
         if not unknown:
-            _check_windows(found, resolved, hops[0], prices)
+            check_windows(found, resolved, hops, prices)
     return found.items
-
-
-def _check_windows(found: Findings, resolved: Resolved, hop: Hop, prices: Prices) -> None:
-    widest = max(hop.models, key=lambda model: prices.window(model).max_input)
-    size = prices.window(widest).max_input
-    for model in hop.spec.fallbacks:
-        window = prices.window(model)
-        if window.known and prices.window(widest).known and window.max_input < size:
-            found.add(
-                "error",
-                "window",
-                resolved.key("fallback"),
-                f'"{model}" has a smaller window ({window.max_input:,} tokens) '
-                f'than "{widest}" ({size:,}), whose place it would take',
-                "fall back to a model with as large a window",
-            )
-    reserved = hop.spec.max_output_tokens
-    for model in hop.models:
-        limit = prices.window(model).max_output
-        if reserved is not None and prices.window(model).known and reserved > limit:
-            found.add(
-                "error",
-                "window",
-                resolved.key("max_output_tokens"),
-                f'"{model}" writes at most {limit:,} tokens, not {reserved:,}',
-                f"max_output_tokens = {limit}",
-            )
 
 
 def named_models(
@@ -96,6 +70,8 @@ def named_models(
         for hop in hops:
             for model in (*hop.models, *hop.spec.fallbacks):
                 reached.setdefault(model, resolved.path)
+    if table.classifier is not None and table.classifier.model is not None:
+        reached.setdefault(table.classifier.model, ("classifier", "model"))
     for name, models in table.tiers.items():
         for position, model in enumerate(models):
             if model in reached and reached[model][0] != "tiers":

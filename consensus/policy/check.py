@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import UTC, date, datetime
 
 from consensus.policy._check_calibrations import check_calibrations, check_files
+from consensus.policy._check_classifier import check_classifier
+from consensus.policy._check_fallbacks import check_fallback_circles
 from consensus.policy._check_models import check_prices, check_retired, named_models
 from consensus.policy._check_names import check_names
 from consensus.policy._check_oracles import (
@@ -29,6 +31,7 @@ LOAD_CODES: frozenset[Code] = frozenset(
         "cycle",
         "cascade",
         "calibration",
+        "classifier",
         "quorum",
         "oracle",
         "gate",
@@ -62,6 +65,8 @@ def check(
         check_acting(found, resolved, hops)
         check_latency(found, resolved, hops)
         check_calibrations(found, resolved, hops, prompts)
+    check_fallback_circles(found, routes)
+    check_classifier(found)
     if table.defaults.tier is None and table.defaults.models is None:
         found.add(
             "warning",

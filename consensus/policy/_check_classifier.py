@@ -1,0 +1,79 @@
+"""A classifier that cannot be asked, and rules on what it never says."""
+
+from __future__ import annotations
+
+from consensus.errors import PolicyError
+from consensus.policy._checking import Findings, layers
+from consensus.policy.classify.deciding import AUTO
+from consensus.policy.classify.linear import classifier_of
+from consensus.policy.findings import suggest
+from consensus.policy.rows import When
+
+__all__ = ["check_classifier"]
+
+
+def check_classifier(found: Findings) -> None:
+    """The file can be read, every category is one of its classes, every class has a use."""
+    table = found.table
+    classes = _classes(found)
+    asked = set()
+    for layer in layers(table):
+        if not isinstance(layer.fields, When) or layer.fields.category is None:
+            continue
+        category, path = layer.fields.category, (*layer.path, "category")
+        asked.add(category)
+        if table.classifier is None:
+            found.add(
+                "error",
+                "classifier",
+                path,
+                "asks for a category, and the policy has no classifier",
+                'add [classifier] with kind = "tfidf" and file = …',
+            )
+        elif classes is not None and category not in classes:
+            fix = suggest(category, list(classes))
+            found.add("error", "unknown-name", path, f'"{category}" is no class', fix)
+    if table.classifier is None or classes is None:
+        return
+    if AUTO in table.tasks:
+        found.add(
+            "warning",
+            "classifier",
+            ("tasks", AUTO),
+            f'has the name "{AUTO}", so no task gets its type from the classifier',
+            "rename the row",
+        )
+    for name in classes:
+        if name not in table.tasks and name not in asked:
+            found.add(
+                "warning",
+                "classifier",
+                ("classifier",),
+                f'class "{name}" is neither a row nor the category of a rule',
+                suggest(name, list(table.tasks)),
+            )
+
+
+def _classes(found: Findings) -> tuple[str, ...] | None:
+    declared = found.table.classifier
+    if declared is None:
+        return None
+    if declared.classes is not None:
+        return tuple(declared.classes)
+    try:
+        made = classifier_of(found.table)
+    except PolicyError as error:
+        found.add("error", "classifier", ("classifier", "file"), error.message, error.fix)
+        return None
+    if made is None:
+        return None
+    if declared.threshold is None and made.data.threshold > 1:
+        found.add(
+            "warning",
+            "classifier",
+            ("classifier", "file"),
+            f"never names a class: its {made.data.trained.cases} cases show no threshold at which "
+            f"{made.data.trained.target:.0%} would be right",
+            "train it on more cases, or with a lower --target",
+        )
+    return made.classes
