@@ -54,6 +54,11 @@ Code = Literal[
     "kind",
     "no-defaults",
     "not-acted-on",
+    # of a certificate
+    "certificate",
+    "uncertifiable",
+    "price-changed",
+    "shadow",
     # of an audit
     "empty",
     "owner",

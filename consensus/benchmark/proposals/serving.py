@@ -191,8 +191,14 @@ class _Walker:
         given = self._given(case, panels)
         key = None
         if task.kind in ("approve", "choose", "compare") and not _prices_matter(way):
+            counted = _only_counts(way)
             said = tuple(
-                tuple((s.answer, s.failure, s.confidence, s.source, s.distribution) for s in seats)
+                tuple(
+                    (s.answer, s.failure)
+                    if counted
+                    else (s.answer, s.failure, s.confidence, s.source, s.distribution)
+                    for s in seats
+                )
                 for seats in given
             )
             key = (id(way.hops), task.options, said)
@@ -341,6 +347,11 @@ def _scale(task: Task) -> tuple[float, float] | None:
 
 def _prices_matter(way: Route) -> bool:
     return any(h.spec.stop is not None and h.spec.stop.rule == "value" for h in way.hops)
+
+
+def _only_counts(way: Route) -> bool:
+    """Whether nothing but the options voted for plays a part."""
+    return all(h.spec.aggregator == "majority" and h.spec.calibration is None for h in way.hops)
 
 
 def _latency(spec: StrategySpec, seats: Sequence[SeatAnswer]) -> float:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typer
 
-from consensus.cli.policy import check, schema, show
+from consensus.cli.policy import accept, check, classify, export, propose, schema, show
 
 __all__ = ["app"]
 
@@ -15,9 +15,13 @@ app = typer.Typer(
     name="policy",
     no_args_is_help=True,
     rich_markup_mode="rich",
-    help="The table of task types: check it, show a route, print its JSON Schema.",
+    help="The table of task types: check it, show a route, propose and accept rows.",
 )
 
 app.command("check")(check.check)
 app.command("show")(show.show)
+app.command("propose")(propose.propose)
+app.command("accept")(accept.accept)
 app.command("schema")(schema.schema)
+app.command("export")(export.export)
+app.add_typer(classify.app, name="classify")

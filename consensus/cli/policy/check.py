@@ -12,10 +12,12 @@ from consensus.cli._console import note, print_json
 from consensus.cli.policy._shared import Folder, Json, prompts_of
 
 if TYPE_CHECKING:
+    from consensus.panel.book import PromptBook
     from consensus.policy.findings import Finding
+    from consensus.policy.staleness import Current
     from consensus.policy.table import PolicyTable
 
-__all__ = ["check"]
+__all__ = ["check", "current_state"]
 
 
 def check(
@@ -74,7 +76,71 @@ def _findings(folder: Path) -> tuple[PolicyTable | None, list[Finding]]:
         return None, [found]
     if table is None:
         return None, findings
-    return table, check_table(table, prompts=prompts_of(folder))
+    from consensus.policy.staleness import check_certificates
+
+    book = prompts_of(folder)
+    findings = check_table(table, prompts=book)
+    if any(row.certificate is not None for row in table.tasks.values()):
+        findings += check_certificates(table, current_state(table, folder, book))
+    return table, sorted(findings, key=lambda f: (f.file or "", f.line or 0, f.key, f.message))
+
+
+def current_state(table: PolicyTable, folder: Path, book: PromptBook) -> Current:
+    """What holds today, of what certificates rest on: prompts, oracles, suites, models, prices."""
+    from datetime import UTC, datetime
+
+    from consensus.cli.policy.propose import audit_of
+    from consensus.errors import ConsensusError
+    from consensus.ledger import Ledger
+    from consensus.ledger.place import ledger_path
+    from consensus.ledger.served import newest_served
+    from consensus.models.prices import PriceBook
+    from consensus.policy.oracles import oracle_of
+    from consensus.policy.staleness import Current
+
+    oracles: dict[str, str] = {}
+    suites: dict[str, str] = {}
+    audit = audit_of(None, folder)
+    for name, row in table.tasks.items():
+        if row.certificate is None:
+            continue
+        asked = audit.tasks.get(name) if audit is not None else None
+        if audit is not None and asked is not None and asked.suite is not None:
+            oracles[name], suites[name] = _of_suite(audit.root / asked.suite, name)
+        if row.oracle is not None and row.oracle in table.oracles:
+            oracles[name] = oracle_of(table, row.oracle).sha256
+    served: dict[str, str] = {}
+    place = ledger_path(None, declared=table.ledger.path)
+    if place.exists():
+        try:
+            with Ledger(place, must_exist=True) as ledger:
+                served = newest_served(ledger)
+        except ConsensusError as error:
+            note(f"note: the ledger cannot be asked which models serve: {error}")
+    return Current(
+        today=datetime.now(UTC).date(),
+        prompts=book.sha256,
+        oracles={name: sha for name, sha in oracles.items() if sha},
+        suites={name: sha for name, sha in suites.items() if sha},
+        served=served,
+        prices=PriceBook(overrides=table.price_overrides()),
+    )
+
+
+def _of_suite(folder: Path, task_type: str) -> tuple[str, str]:
+    """The hashes of a task type's oracle and cases; "" where the suite cannot be read."""
+    from consensus.benchmark.proposals.identity import type_sha256
+    from consensus.benchmark.suites import load_suite
+    from consensus.errors import ConsensusError
+
+    try:
+        suite = load_suite(folder)
+    except ConsensusError as error:
+        note(f"note: the suite of {task_type} cannot be read: {error}")
+        return "", ""
+    if task_type not in suite.types:
+        return "", ""
+    return suite.types[task_type].oracle.sha256, type_sha256(suite, task_type)
 
 
 def _line(finding: Finding) -> str:

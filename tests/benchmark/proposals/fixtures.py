@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import hashlib
+import shutil
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -83,24 +86,34 @@ def answering(quality: Mapping[str, float]) -> ScriptedClient:
     return ScriptedClient(said)
 
 
+_MADE: dict[str, Path] = {}
+
+
 def run_on(
     folder: Path,
-    count: int = 200,
+    count: int = 160,
     *,
     quality: Mapping[str, float] = QUALITY,
     policy: str = POLICY,
     models: tuple[str, ...] | None = None,
     suite: str = SUITE,
 ) -> Path:
-    """A complete run in ``folder/run`` and its policy in ``folder/strategies``."""
-    strategies = folder / "strategies"
-    strategies.mkdir(parents=True, exist_ok=True)
-    if not (strategies / "policy.toml").exists():
+    """A complete run in ``folder/run`` and its policy in ``folder/strategies``.
+
+    Runs are made once and copied: they are the same every time.
+    """
+    key = repr((count, sorted(quality.items()), policy, models, suite))
+    if key not in _MADE:
+        made = Path(tempfile.mkdtemp(prefix="proposals-"))
+        strategies = made / "strategies"
+        strategies.mkdir()
         (strategies / "policy.toml").write_text(policy, encoding="utf-8")
-    table = load_policy(strategies)
-    if not (folder / "suite").exists():
-        suite_folder(folder, suite, cases(count))
-    asyncio.run(_run(folder, table, models or tuple(quality), answering(quality)))
+        suite_folder(made, suite, cases(count))
+        table = load_policy(strategies)
+        asyncio.run(_run(made, table, models or tuple(quality), answering(quality)))
+        _MADE[key] = made
+        atexit.register(shutil.rmtree, made, ignore_errors=True)
+    shutil.copytree(_MADE[key], folder, dirs_exist_ok=True)
     return folder / "run"
 
 

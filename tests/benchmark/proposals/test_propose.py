@@ -44,7 +44,7 @@ def test_only_the_evaluation_half_stands_behind_the_figures(tmp_path: Path) -> N
     chosen = next(c for c in row.candidates if c.row == row.new)
     assert chosen.calibration is not None
     assert chosen.evaluation is not None
-    assert chosen.calibration.n + chosen.evaluation.n == 200
+    assert chosen.calibration.n + chosen.evaluation.n == 160
     assert row.certificate.n == chosen.evaluation.n
     assert row.expected == chosen.evaluation
 
