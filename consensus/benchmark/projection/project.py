@@ -48,6 +48,9 @@ MONTHS = 12
 UNLIKE = 1.25
 """Measured tokens of a call further than this factor from the audit's median are remarked upon."""
 
+NOTHING = 1e-9
+"""A saving below this share of the cost is no saving."""
+
 Floats = NDArray[np.float64]
 
 
@@ -113,7 +116,9 @@ class Line:
     @property
     def saved(self) -> float:
         """Dollars a month; negative where the routes cost more."""
-        return self.before - self.after
+        difference = self.before - self.after
+        # The same route on both sides: what is left of it is the rounding of floats.
+        return difference if abs(difference) > NOTHING * max(self.before, self.after) else 0.0
 
     @property
     def change(self) -> float | None:

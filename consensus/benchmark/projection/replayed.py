@@ -10,9 +10,15 @@ import numpy as np
 
 from consensus.benchmark.projection.measurement import FrontierCost, Measurement, from_profile
 from consensus.benchmark.projection.tariff import tariff_of
-from consensus.benchmark.proposals.recording import Recording, recording_of, task_types
+from consensus.benchmark.proposals.recording import (
+    Recording,
+    recording_of,
+    task_types,
+    type_name,
+)
 from consensus.benchmark.proposals.serving import NotRecordedError, Served, serve
 from consensus.benchmark.recorded import load_run
+from consensus.errors import DataError
 from consensus.models.prices import PriceBook
 from consensus.panel.book import PromptBook
 from consensus.policy.certificate import Profile
@@ -31,6 +37,7 @@ def measure_routes(
     *,
     frontier: str | None,
     called: Mapping[str, str] | None = None,
+    variant: str | None = None,
 ) -> tuple[dict[str, Measurement], tuple[str, ...]]:
     """Measure the table's row of each task type on the run, and one plain frontier call.
 
@@ -41,6 +48,7 @@ def measure_routes(
         names: task types; those without cases in the run are told in the second result.
         frontier: the model of *before*.
         called: recorded name → the policy's.
+        variant: of a recording with other prompts.
 
     Returns:
         Measurements by task type, and a sentence for each type that could not be measured.
@@ -50,7 +58,7 @@ def measure_routes(
         PolicyError: a row cannot be followed.
     """
     run = load_run(folder)
-    have = set(task_types(run))
+    have = {type_name(run, stratum): stratum for stratum in task_types(run)}
     prices = PriceBook(table.price_overrides())
     found: dict[str, Measurement] = {}
     missing: list[str] = []
@@ -58,12 +66,19 @@ def measure_routes(
         if name not in have:
             missing.append(f"{name}: the run has no cases of it")
             continue
-        recording = recording_of(
-            run, name, folder=Path(folder), book=book, prices=prices, names=called
-        )
         try:
+            recording = recording_of(
+                run,
+                have[name],
+                folder=Path(folder),
+                book=book,
+                prices=prices,
+                names=called,
+                variant=variant,
+                models=_asked(table, name, frontier),
+            )
             served = serve(recording, table, book)
-        except NotRecordedError as error:
+        except (DataError, NotRecordedError) as error:
             missing.append(f"{name}: {error}")
             continue
         if not np.isfinite(served.usd).all():
@@ -71,6 +86,13 @@ def measure_routes(
             continue
         found[name] = _measurement(name, served, _beside(recording, table, book, frontier), table)
     return found, tuple(missing)
+
+
+def _asked(table: PolicyTable, name: str, frontier: str | None) -> list[str]:
+    """The models whose answers matter: a case counts if these have answered it."""
+    route = route_type(table, name)
+    models = [model for hop in route.hops for model in hop.models]
+    return list(dict.fromkeys([*models, *([] if frontier is None else [frontier])]))
 
 
 def _beside(

@@ -42,6 +42,18 @@ def project(
             show_default=False,
         ),
     ] = None,
+    rename: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--as",
+            help="RECORDED=NAME: the policy's name of a model or option of --run; repeatable.",
+            show_default=False,
+        ),
+    ] = None,
+    variant: Annotated[
+        str | None,
+        typer.Option(help="Of a recording with other prompts: which one.", show_default=False),
+    ] = None,
     proposal: Annotated[
         Path | None,
         typer.Option(
@@ -130,6 +142,7 @@ def project(
         changed, otherwise, replaced = _proposed(table, proposal)
     if run is not None:
         from consensus.benchmark.projection.replayed import measure_routes
+        from consensus.cli.policy.propose import names_of
         from consensus.panel.book import load_prompts
         from consensus.policy.estimate import frontier_model
         from consensus.policy.load import find_policy, find_prompts
@@ -137,7 +150,9 @@ def project(
         prompts = load_prompts(find_prompts(find_policy(policy)))
         names = [flow.task_type for flow in flows]
         top = frontier or frontier_model(table)
-        found, missing = measure_routes(run, table, prompts, names, frontier=top)
+        found, missing = measure_routes(
+            run, table, prompts, names, frontier=top, called=names_of(rename), variant=variant
+        )
         measured |= found
         for line in missing:
             note(f"not measured: {line}")

@@ -386,3 +386,9 @@ def test_dollars_without_tokens_stand_and_say_that_no_price_moves_them() -> None
     assert line.before == pytest.approx(10_000 * (1_000 * 10 + 100 * 50) / 1e6)
     assert not line.before_measured
     assert any("no tokens were recorded" in note for note in line.notes)
+
+
+def test_the_frontier_against_itself_saves_exactly_nothing() -> None:
+    for volume in (3, 7, 1_234_567):
+        (line,) = one('[tasks.t]\ntier = "frontier"\n', monthly_volume=volume).types
+        assert line.saved == 0
