@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from consensus.ballots import Ballot, Failure
 from consensus.orchestrators.checks import NOT_ACCEPTED, Judgement, answer_sha256
-from consensus.orchestrators.concluding import best_judged, canonical_answer
+from consensus.orchestrators.leading import best_judged, canonical_answer
 from consensus.orchestrators.session import Session, poll_seats
 from consensus.orchestrators.spec import Poll, StrategySpec
 from consensus.orchestrators.together import together
