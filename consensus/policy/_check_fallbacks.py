@@ -33,6 +33,11 @@ def check_fallback_circles(
                     f'falls back to its own tier "{name}"',
                     "name another tier, or a model of another provider",
                 )
+        model, own = hops[0].models[0], row.tier in (row.fallback or ())
+        alone = set(hops[0].models) == {model}
+        if alone and not own and model in hops[0].spec.fallbacks:
+            at = resolved.key("fallback")
+            found.add("error", "cycle", at, f'"{model}" falls back to itself', "take it out")
         for hop in hops:
             at = _fallback_key(resolved, hop, first=hop is hops[0])
             for model in dict.fromkeys(hop.models):

@@ -59,10 +59,7 @@ def _check_layer(
         _unknown(found, (*path, "tier"), "tier", fields.tier, tiers)
     if isinstance(fields, DefaultsRow | When) and fields.strategy not in (None, *strategies):
         _unknown(found, (*path, "strategy"), "strategy", str(fields.strategy), strategies)
-    for position, part in enumerate((fields.mix or ()) if isinstance(fields, DefaultsRow) else ()):
-        if part.strategy not in strategies:
-            at = (*path, "mix", position, "strategy")
-            _unknown(found, at, "strategy", part.strategy, strategies)
+    _check_mix(found, layer, strategies)
     for position, name in enumerate(fields.escalate_to or ()):
         if name in BUILT_IN:
             found.add(
@@ -93,6 +90,14 @@ def _check_layer(
         for position, name in enumerate(fields.framings or ()):
             if name not in known:
                 _unknown(found, (*path, "framings", position), "framing", name, known)
+
+
+def _check_mix(found: Findings, layer: Layer, strategies: list[str]) -> None:
+    mix = layer.fields.mix if isinstance(layer.fields, DefaultsRow) else None
+    for position, part in enumerate(mix or ()):
+        if part.strategy not in strategies:
+            at = (*layer.path, "mix", position, "strategy")
+            _unknown(found, at, "strategy", part.strategy, strategies)
 
 
 def _unknown(found: Findings, path: KeyPath, what: str, name: str, known: list[str]) -> None:

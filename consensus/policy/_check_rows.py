@@ -35,15 +35,6 @@ def check_row(
     _check_panel(found, resolved, first)
     _check_consequence(found, resolved)
     _check_kind(found, resolved, first, prompts)
-    fallbacks = first.spec.fallbacks
-    if len(set(first.models)) == 1 and first.models[0] in fallbacks:
-        found.add(
-            "error",
-            "cycle",
-            resolved.key("fallback"),
-            f'"{first.models[0]}" falls back to itself',
-            "take it out",
-        )
     for name in NOT_ACTED_ON:
         if getattr(resolved.row, name) is not None:
             found.add(
