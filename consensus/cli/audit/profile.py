@@ -98,7 +98,7 @@ def profile(
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress display.")] = False,
     as_json: Json = False,
-) -> int:
+) -> None:
     """Plan the sample, have cases written, and make a suite of those that a person accepted.
 
     Without --out: the plan, the certificates' needs and the price; nothing is asked.
@@ -121,9 +121,10 @@ def profile(
     loaded = load_audit(audit)
     table = load_policy(policy)
     if accept is not None:
-        return _accept(
+        _accept(
             loaded, table, accept, suite, trust_labels=trust_labels, force=force, as_json=as_json
         )
+        return
     known = existing_cases(loaded)
     plan = plan_sample(
         loaded,
@@ -136,12 +137,13 @@ def profile(
         have=known.counts,
     )
     if out is None:
-        return _show_plan(loaded, plan, table, policy, tiers, model, batch, as_json=as_json)
+        _show_plan(loaded, plan, table, policy, tiers, model, batch, as_json=as_json)
+        return
     if model is None:
         raise DataError(
             "nobody is named who writes the cases", where="--model", fix=_models_of(table)
         )
-    return asyncio.run(
+    asyncio.run(
         _write(
             loaded, plan, table, policy, out, model, known, batch, temperature, max_usd,
             concurrency, audit=audit, quiet=quiet, as_json=as_json,
@@ -171,7 +173,7 @@ def _show_plan(
     batch: int | None,
     *,
     as_json: bool,
-) -> int:
+) -> None:
     from consensus.benchmark.synthetic.pricing import estimate_profiling
     from consensus.benchmark.synthetic.words import load_words
     from consensus.benchmark.synthetic.writing import estimate_writing
@@ -209,7 +211,7 @@ def _show_plan(
                 "run": run.to_json(),
             }
         )
-        return 0
+        return
     _print_plan(plan)
     out = stdout()
     out.print()
@@ -224,7 +226,6 @@ def _show_plan(
     note("lengths are the audit's medians; nothing was asked")
     who = model or "MODEL"
     note(f"next: consensus audit profile --out profiling --model {who}")
-    return 0
 
 
 def _price(estimate: RunEstimate) -> str:
@@ -302,7 +303,7 @@ async def _write(
     audit: Path,
     quiet: bool,
     as_json: bool,
-) -> int:
+) -> None:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     from consensus.benchmark.synthetic.batches import asked_of
@@ -356,16 +357,15 @@ async def _write(
         note(f"error: --max-usd {max_usd:g} ended it")
     if not written.complete:
         note("run the same command again to go on")
-        return 1
+        raise typer.Exit(1)
     if not rows:
         note(f"error: {model} wrote no case that is of use; name a stronger --model")
-        return 1
+        raise typer.Exit(1)
     where = "" if audit == Path("audit.toml") else f"{audit} "
     note(
         'next: a person fills "verdict" (use / drop) or "label", then\n'
         f"  consensus audit profile {where}--accept {sheet} --suite benchmarks/{_slug(loaded)}"
     )
-    return 0
 
 
 def _slug(audit: Audit) -> str:
@@ -419,7 +419,7 @@ def _accept(
     trust_labels: bool,
     force: bool,
     as_json: bool,
-) -> int:
+) -> None:
     from consensus.benchmark.synthetic.accepting import accept
     from consensus.benchmark.synthetic.batches import Asked, asked_of
     from consensus.benchmark.synthetic.sheet import read_reviewed
@@ -463,4 +463,3 @@ def _accept(
     for text in made.notes:
         note(f"note: {text}")
     note(f"next: consensus bench run {suite} --out runs/{suite.name} --dry-run")
-    return 0

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,8 @@ from consensus.models.prices import PriceBook
 from consensus.models.scripted import Reply
 from consensus.panel.book import load_prompts
 from tests.benchmark.synthetic.writers import Writer, novel_case, small_plan, table_of, write
+from tests.loopback.replies import Reply as LoopbackReply
+from tests.loopback.server import LoopbackProvider
 from tests.policy.audit.audits import audit_of, task_text
 
 CATEGORIES = "{ unused = { share = 0.5 }, used = { share = 0.5 } }"
@@ -177,3 +180,26 @@ def test_the_estimate_counts_requests_and_money_and_asks_nothing(tmp_path: Path)
 def test_a_folder_without_candidates_says_so(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"candidates.jsonl"):
         load_candidates(tmp_path)
+
+
+@pytest.mark.parametrize("model", ["anthropic/claude-haiku-5-5", "openai/gpt-5.4-nano"])
+async def test_real_clients_on_a_loopback_provider_write_and_are_billed_once(
+    tmp_path: Path, loopback_env: LoopbackProvider, model: str
+) -> None:
+    numbers = iter(range(0, 400, 4))
+
+    def answer(_: object) -> LoopbackReply:
+        start = next(numbers)
+        cases = {"cases": [novel_case(start + place) for place in range(4)]}
+        return LoopbackReply(text=json.dumps(cases))
+
+    loopback_env.set_script(answer)
+    audit = audit_of(tmp_path)
+    plan = small_plan(audit)
+    table = table_of(tmp_path, "version = 1\n")
+    for sent in (2, 0):
+        written = await write(audit, plan, tmp_path, None, table=table, model=model, clients={})
+        assert (len(written.candidates), written.sent) == (8, sent)
+    assert not loopback_env.log.paid_twice
+    assert written.spent_pico > 0
+    assert all(each.model.startswith(model) for each in written.candidates)
