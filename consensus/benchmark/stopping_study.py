@@ -109,8 +109,12 @@ class Compared:
     fixed: dict[str, dict[int, Pooled]]
     rules: dict[str, Pooled]
 
+    def value(self, values: Floats) -> float:
+        """The mean over splits of a pooled column."""
+        return float(values.sum() / self.weight.sum())
+
     def mean(self, values: Floats) -> BootstrapResult:
-        """The mean over splits of a pooled column, with an interval over cases."""
+        """The same with an interval over cases."""
         return bootstrap_ratio(values, self.weight)
 
     def gain_kept(self, pooled: Pooled) -> BootstrapResult:
@@ -199,7 +203,7 @@ def _fixed(results: Sequence[Compared], plan: StoppingPlan) -> str:
     rows = []
     for result in results:
         for name, label in (("vote", "plurality"), ("scores", "mean score")):
-            values = [result.mean(result.fixed[name][n].credit).estimate for n in sizes]
+            values = [result.value(result.fixed[name][n].credit) for n in sizes]
             rows.append([result.model, label, *(f"{value:.3f}" for value in values)])
     head = ["model", "decided by", *(f"N = {n}" for n in sizes)]
     return "### A fixed number of answers\n\n" + _grid(head, rows)
@@ -219,8 +223,8 @@ def _rules(result: Compared, plan: StoppingPlan, numbers: list[str]) -> str:
                 str(len(numbers)),
                 label,
                 f"`{spec.removeprefix(PREFIX)}`",
-                f"{result.mean(found.calls).estimate:.2f}",
-                f"{result.mean(found.credit).estimate:.3f}",
+                f"{result.value(found.calls):.2f}",
+                f"{result.value(found.credit):.3f}",
                 _span(kept, 1.0, "{:.2f}"),
                 "–" if spec == plan.reference else _span(calls, 1.0, "{:+.2f}"),
                 "–" if spec == plan.reference else _span(right, 100.0, "{:+.1f}"),
@@ -241,7 +245,7 @@ def _claims(results: Sequence[Compared], plan: StoppingPlan) -> str:
     lines = []
     for result in results:
         found = result.rules[spec]
-        kept, calls = result.gain_kept(found), result.mean(found.calls).estimate
+        kept, calls = result.gain_kept(found), result.value(found.calls)
         holds = kept.estimate >= 0.95 and calls <= budget
         wide = kept.interval.low < 0.95 and holds
         lines.append(
@@ -272,8 +276,8 @@ def _claims(results: Sequence[Compared], plan: StoppingPlan) -> str:
 def _floor(results: Sequence[Compared], plan: StoppingPlan) -> str:
     rows = []
     for result in results:
-        one = result.mean(result.fixed["vote"][1].credit).estimate
-        whole = result.mean(result.fixed["vote"][plan.seats].credit).estimate
+        one = result.value(result.fixed["vote"][1].credit)
+        whole = result.value(result.fixed["vote"][plan.seats].credit)
         floor = wald_bound(one, 4, 1 - whole) if whole > one > 0.25 else float("nan")
         rows.append([result.model, f"{one:.3f}", f"{whole:.3f}", f"{floor:.2f}"])
     head = ["model", "one answer", f"plurality of {plan.seats}", "Wald's bound"]
