@@ -10,20 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from consensus.errors import DataError, PolicyError
-from consensus.orchestrators.calibration import Calibration, load_calibration
+from consensus.errors import PolicyError
 from consensus.orchestrators.checks import Check
 from consensus.orchestrators.spec import (
-    LEARNING,
     Acceptance,
-    Aggregator,
     OrchestratorName,
     StrategySpec,
 )
-from consensus.panel.framings import PLAIN
 from consensus.policy._acting import armed
 from consensus.policy._lines import KeyPath
 from consensus.policy.oracles import scored_by
@@ -36,6 +31,14 @@ from consensus.policy.rows import (
     PanelFields,
     TaskRow,
     When,
+)
+from consensus.policy.specs import (
+    DEFAULT_SEATS,
+    calibration_of,
+    expand_framings,
+    expand_models,
+    is_model,
+    spec_of,
 )
 from consensus.policy.table import PolicyTable
 from consensus.tasks import Kind
@@ -54,11 +57,6 @@ __all__ = [
     "resolve",
     "row_path",
 ]
-
-DEFAULT_SEATS = 5
-
-DEFAULT_COMPARISONS = 40
-"""Seats of a ranking by pairs: twenty pairs in both orders."""
 
 DEFAULT_ACCEPT = 0.9
 """What a cascade asks of a step where its row gives no thresholds. Not measured: set your own."""
@@ -236,24 +234,6 @@ def _merge(
     return values, origin
 
 
-def is_model(name: str) -> bool:
-    """Whether a name is a model's: ``provider/model``; no other name may hold a slash."""
-    return "/" in name
-
-
-def expand_models(table: PolicyTable, names: Iterable[str]) -> tuple[str, ...]:
-    """Tiers replaced by their models; each model once, in order."""
-    found: dict[str, None] = {}
-    for name in names:
-        found |= dict.fromkeys(table.tiers.get(name, (name,)))
-    return tuple(found)
-
-
-def expand_framings(table: PolicyTable, names: Iterable[str]) -> tuple[str, ...]:
-    """Framing sets replaced by their framings."""
-    return tuple(f for name in names for f in table.framing_sets.get(name, (name,)))
-
-
 def hops_of(table: PolicyTable, resolved: Resolved) -> tuple[Hop, ...]:
     """Every hop of a row in order: its first choice (or a cascade's steps), then its escalations.
 
@@ -326,7 +306,7 @@ def first_hop(table: PolicyTable, resolved: Resolved) -> Hop:
         own = resolved.origin.get("seats", ("defaults",)) != ("defaults",)
         orchestrator = "vote" if own and (row.seats or 1) > 1 else "single"
     at = resolved.key("calibration")
-    spec = _spec(table, resolved.strategy, orchestrator, row, resolved.path, at)
+    spec = spec_of(table, resolved.strategy, orchestrator, row, resolved.path, at)
     return Hop(resolved.strategy, spec, resolved.path)
 
 
@@ -413,100 +393,4 @@ def _hop(
     calibration_at: KeyPath = (),
 ) -> Hop:
     row = TaskRow.model_construct(**values)
-    return Hop(name, _spec(table, name, orchestrator, row, path, calibration_at), path)
-
-
-def _models(table: PolicyTable, row: TaskRow, path: KeyPath) -> tuple[str, ...]:
-    if row.models:
-        return row.models
-    where = table.cite(*path)
-    if row.tier is None:
-        raise PolicyError("has neither a tier nor models", where=where, fix='add tier = "small"')
-    if row.tier not in table.tiers:
-        raise PolicyError(
-            f'tier "{row.tier}" is nowhere',
-            where=where,
-            fix=f"known: {', '.join(sorted(table.tiers)) or 'none'}; add it under [tiers]",
-        )
-    if not table.tiers[row.tier]:
-        raise PolicyError(
-            f'tier "{row.tier}" has no models', where=table.cite("tiers", row.tier), fix="name one"
-        )
-    return table.tiers[row.tier]
-
-
-def calibration_of(table: PolicyTable, path: KeyPath, name: str) -> Calibration:
-    """The calibration file that the key at ``path`` names, beside the file that names it.
-
-    Read once a table: a file that changes is for the table that is loaded next.
-
-    Raises:
-        PolicyError: naming the key's place, and the file with what is wrong with it.
-    """
-    place = table.place(*path)
-    folder = Path(place.file).parent if place is not None else Path()
-    known = table._read.get(folder / name)
-    if isinstance(known, Calibration):
-        return known
-    try:
-        made = load_calibration(folder / name)
-    except DataError as error:
-        raise PolicyError(str(error), where=table.cite(*path)) from None
-    table._read[folder / name] = made
-    return made
-
-
-def _spec(
-    table: PolicyTable,
-    name: str,
-    orchestrator: OrchestratorName,
-    row: TaskRow,
-    path: KeyPath,
-    calibration_at: KeyPath,
-) -> StrategySpec:
-    models = _models(table, row, path)
-    framings = expand_framings(table, row.framings or ())
-    alone = orchestrator == "single"
-    by_pairs = orchestrator == "pairs"
-    seats = 1 if alone else (row.seats or (DEFAULT_COMPARISONS if by_pairs else DEFAULT_SEATS))
-    values: dict[str, Any] = {
-        "name": name,
-        "orchestrator": orchestrator,
-        "models": models[:1] if alone else models,
-        "seats": seats,
-        # What few comparisons can say of an order is the order's own question, not a quorum's.
-        "quorum": 1 if alone else (row.quorum or (1 if by_pairs else seats // 2 + 1)),
-        "framings": (framings or (PLAIN,))[:1] if alone else framings,
-        "ballot": _ballot(row, models),
-        "fallbacks": expand_models(table, row.fallback or ()),
-    }
-    if row.calibration is not None:
-        calibration = calibration_of(table, calibration_at, row.calibration)
-        # What a receipt carries: the numbers of this row's α, not every calibration case.
-        values["calibration"] = calibration.at(row.alpha)
-        values["aggregator"] = row.aggregator or calibration.aggregator
-    elif row.aggregator is not None:
-        values["aggregator"] = row.aggregator
-    if row.latency == "fast" or _never_settled(row, values.get("aggregator", "majority")):
-        values["waves"], values["stop"] = (), None
-    for key in StrategySpec.model_fields:
-        if key in values or (alone and key in ("min_agreement", "veto")):
-            continue
-        value = getattr(row, key, None)
-        if value is not None:
-            values[key] = value.model_dump() if hasattr(value, "model_dump") else value
-    return StrategySpec.model_validate(values)
-
-
-def _never_settled(row: TaskRow, aggregator: Aggregator) -> bool:
-    """Whether waves could only delay: that the rest changes nothing is certain of counts alone."""
-    exact = row.stop is None or row.stop.rule == "margin"
-    return exact and (aggregator in LEARNING | {"cisc"} or row.calibration is not None)
-
-
-def _ballot(row: TaskRow, models: tuple[str, ...]) -> Literal["structured", "token"]:
-    """One form for the whole panel: tokens where every model runs here and one word can answer."""
-    if row.ballot in ("structured", "token"):
-        return row.ballot
-    here = all(model.startswith("local/") for model in models)
-    return "token" if here and row.kind in ("approve", "choose", "compare") else "structured"
+    return Hop(name, spec_of(table, name, orchestrator, row, path, calibration_at), path)
