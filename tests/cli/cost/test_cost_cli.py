@@ -7,10 +7,15 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from consensus.benchmark.proposals.model import save_proposal
 from consensus.cli import cost as command
 from consensus.errors import DeclarationError, LedgerError
 from consensus.ledger import Ledger
+from consensus.policy.load import load_policy
 from tests.benchmark.projection.test_project import CASCADE, PROFILE
+from tests.benchmark.projection.test_proposed import PROFILE as MEASURED
+from tests.benchmark.projection.test_proposed import proposal
+from tests.benchmark.projection.test_replayed import ROWS, recorded
 from tests.benchmark.projection.traffic import PRICES
 from tests.ledger.test_attribution import NOON, decide, wild
 
@@ -165,3 +170,26 @@ def test_report_refuses_an_unknown_dimension_and_a_missing_ledger(project_folder
         decide(book, "d", 5)
     with pytest.raises(DeclarationError, match='cannot group by "colour"'):
         run("report", "--by", "colour")
+
+
+def test_project_measures_the_rows_on_a_run(project_folder: Path, tmp_path: Path) -> None:
+    policy = project_folder / "strategies" / "policy.toml"
+    policy.write_text(f"version = 1\n{PRICES}\n{ROWS}", encoding="utf-8")
+    data = json.loads(run("project", "--run", recorded(tmp_path), "--json"))
+    assert data["types"][0]["source"] == "run"
+    assert data["types"][0]["escalation_rate"] == pytest.approx(0.25)
+
+
+def test_project_shows_a_proposal_beside_the_policy_as_it_is(project_folder: Path) -> None:
+    table = load_policy(project_folder / "strategies")
+    save_proposal(
+        proposal(table, {"strategy": "single", "tier": "small"}, MEASURED), Path("proposal.json")
+    )
+    page = run("project", "--proposal", "proposal.json")
+    assert "What if: 1 row of proposal.json accepted." in page
+    assert "Without it $40.00 a month instead of $200.00" in page
+    assert "$10.00 a month instead of $200.00" in page
+
+
+def test_project_refuses_a_proposal_and_a_run_at_once(project_folder: Path) -> None:
+    run("project", "--proposal", "p.json", "--run", "r", code=2)
