@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from consensus.assembly import assemble, frontier_of
-from consensus.ballots import Ballot, Cost, Failure
+from consensus.ballots import Cost
 from consensus.decisions import Decision, Frontier
 from consensus.errors import ConsensusError, DeclarationError
 from consensus.ledger.jobs import CallScope, PaidCalls
@@ -31,21 +31,16 @@ from consensus.models.prices import PriceBook
 from consensus.models.protocol import Budget, Deadline, ModelClient
 from consensus.models.tape import PaidSource, Tape
 from consensus.orchestrators.together import both, in_order
-from consensus.panel.asking import ask
 from consensus.panel.book import PromptBook
-from consensus.panel.seats import build_panel
 from consensus.policy.classify import classify, needs_class, retyped
 from consensus.policy.oracles import graders
 from consensus.policy.reload import POLL_S, PolicyStatus, Rules, Setup, Succession
 from consensus.policy.route import Route, route
 from consensus.policy.table import PolicyTable
 from consensus.tasks import KINDS, Task, parse_task
-from consensus.walking import Walk, Windows, walk
+from consensus.walking import Walk, Windows, ask_frontier, walk
 
 __all__ = ["Engine", "in_order", "refused"]
-
-FRONTIER_SEAT = 1_000_000
-"""The frontier's place beside the panel: never that of a seat."""
 
 
 class Engine:
@@ -241,7 +236,7 @@ class Engine:
             beside = None
         else:
             its = replace(context, paid=_own(earlier, decision_id, frontier=True))
-            walked, answer = await both(panel, _ask_frontier(setup, task, its, frontier))
+            walked, answer = await both(panel, ask_frontier(setup, task, its, frontier))
             beside = frontier_of(frontier, answer)
         unused = () if earlier is None else earlier.unused(decision_id)
         earlier_pico = sum(call.cost_pico for call in unused if call.purpose != "frontier")
@@ -383,24 +378,6 @@ def refused(given: Task | Mapping[str, Any], error: DeclarationError) -> Decisio
         kind=kind if kind in KINDS else "approve",
         task_id=name if isinstance(name, str) else None,
     )
-
-
-async def _ask_frontier(
-    setup: Setup, task: Task, context: CallContext, model: str
-) -> Ballot | Failure:
-    """One plain call of the frontier model, as a team without an engine would make it."""
-    seat = build_panel(
-        task,
-        models=(model,),
-        seats=1,
-        framings=("plain",),
-        book=setup.book,
-        ballot="auto",
-        temperature=None,
-        first_seat=FRONTIER_SEAT,
-    )[0]
-    beside = replace(context, purpose="frontier", budget=Budget(None))
-    return await ask(task, seat, setup.gateway, beside, setup.book)
 
 
 @dataclass(frozen=True, slots=True)

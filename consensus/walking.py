@@ -12,8 +12,9 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from consensus.assembly import conclude_hops, propose_hops
-from consensus.ballots import Answer
+from consensus.ballots import Answer, Ballot, Failure
 from consensus.models.gateway import CallContext, Gateway
+from consensus.models.protocol import Budget
 from consensus.oracles import Oracle
 from consensus.orchestrators.checks import Check, Judgement, answer_sha256, find_judgement
 from consensus.orchestrators.failing import FailureWindow
@@ -22,6 +23,7 @@ from consensus.orchestrators.panel_session import GRADER_SEATS, PanelSession
 from consensus.orchestrators.registry import ORCHESTRATORS
 from consensus.orchestrators.spec import HopRecord
 from consensus.orchestrators.together import together
+from consensus.panel.asking import ask
 from consensus.panel.book import PromptBook
 from consensus.panel.seats import build_panel
 from consensus.policy.oracles import grader_of, oracle_of
@@ -30,10 +32,14 @@ from consensus.policy.route import Hop, Route
 from consensus.policy.table import PolicyTable
 from consensus.tasks import Task
 
-__all__ = ["InForce", "Walk", "Windows", "walk"]
+__all__ = ["InForce", "Walk", "Windows", "ask_frontier", "walk"]
 
 GATE_SEATS = GRADER_SEATS - 100_000
 """The place on the ledger of the call that grades the outcome of hop n: this plus n."""
+
+
+FRONTIER_SEAT = 1_000_000
+"""The frontier's place beside the panel: never that of a seat."""
 
 
 class InForce(Protocol):
@@ -113,6 +119,24 @@ async def walk(
         if conclude_hops(task, steps.done).action == "act":
             break
     return Walk(tuple(steps.done), tuple(reasons), time.perf_counter() - started)
+
+
+async def ask_frontier(
+    force: InForce, task: Task, context: CallContext, model: str
+) -> Ballot | Failure:
+    """One plain call of the frontier model, as a team without an engine would make it."""
+    seat = build_panel(
+        task,
+        models=(model,),
+        seats=1,
+        framings=("plain",),
+        book=force.book,
+        ballot="auto",
+        temperature=None,
+        first_seat=FRONTIER_SEAT,
+    )[0]
+    beside = replace(context, purpose="frontier", budget=Budget(None))
+    return await ask(task, seat, force.gateway, beside, force.book)
 
 
 @dataclass(slots=True)
