@@ -54,7 +54,7 @@ from consensus.policy.rows import TaskRow
 from consensus.policy.table import PolicyTable
 from consensus.statistics import cases_for_parity, parity
 
-__all__ = ["ProposalSettings", "propose"]
+__all__ = ["ProposalSettings", "front", "propose"]
 
 Ints = NDArray[np.int64]
 
@@ -437,15 +437,28 @@ def _fit(
 
 
 def _sequence(tried: Sequence[_Tried]) -> list[_Tried]:
-    """What is worth a test: candidates that nothing cheaper equals on the calibration half.
+    """What is worth a test, from the best and dearest to the cheapest."""
+    by_name = {f"{len(t.candidate.row):02d} {t.candidate.name}": t for t in reversed(tried)}
+    ordered = front(
+        sorted(by_name),
+        {name: t.cost for name, t in by_name.items()},
+        {name: t.quality for name, t in by_name.items()},
+    )
+    return [by_name[name] for name in ordered]
 
-    From the best and dearest to the cheapest: the frontier of quality and cost, downward.
+
+def front(
+    names: Sequence[str], cost: Mapping[str, float], quality: Mapping[str, float]
+) -> list[str]:
+    """The frontier of quality and cost, downward: what nothing cheaper equals.
+
+    Of several that cost the same, the best; of equals, the first named.
     """
-    front: list[_Tried] = []
-    for one in sorted(tried, key=lambda t: (t.cost, -t.quality, len(t.candidate.row))):
-        if not front or one.quality > front[-1].quality + 1e-12:
-            front.append(one)
-    return list(reversed(front))
+    found: list[str] = []
+    for name in sorted(names, key=lambda n: (cost[n], -quality[n])):
+        if not found or quality[name] > quality[found[-1]] + 1e-12:
+            found.append(name)
+    return found[::-1]
 
 
 def _serving(ruling: Ruling, sequence: Sequence[_Tried], now: _Tried | None, top: _Tried) -> _Tried:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typer
 
-from consensus.cli.policy import accept, check, classify, export, propose, schema, show
+from consensus.cli.policy import accept, check, classify, export, propose, refresh, schema, show
 
 __all__ = ["app"]
 
@@ -22,6 +22,7 @@ app.command("check")(check.check)
 app.command("show")(show.show)
 app.command("propose")(propose.propose)
 app.command("accept")(accept.accept)
+app.command("refresh")(refresh.refresh)
 app.command("schema")(schema.schema)
 app.command("export")(export.export)
 app.add_typer(classify.app, name="classify")

@@ -1,0 +1,1 @@
+"""How often a certificate is false, on every recorded data set."""
