@@ -483,9 +483,12 @@ def _calls_query(
         return func.coalesce(func.sum(case((condition, value), else_=0)), 0)
 
     columns = _columns(dims, of_calls=True)
+    # Telling decisions apart is dear, and only wanted where rows of decisions do not count them.
+    by_model = bool(_OF_CALLS & set(dims))
+    asked = [func.count(c.c.decision_id.distinct()).label("decisions")] if by_model else []
     query = select(
         *columns,
-        func.count(c.c.decision_id.distinct()).label("decisions"),
+        *asked,
         total(1).label("calls"),
         total(1, c.c.replayed.is_(True)).label("replayed"),
         total(1, and_(went_out, c.c.failure.is_not(None))).label("failed"),
