@@ -29,8 +29,8 @@ def content_free(
     Example:
       consensus bench content-free benchmarks/suites/mine --out free
       consensus bench run free --models A,B --out runs/free
-      consensus bench fit --data runs/mine --panel A,B --aggregator mean --content-free runs/free
-      --out strategies/mine.json
+      consensus bench fit --data runs/mine --content-free runs/free --panel A,B
+        --aggregator mean --out strategies/mine.json
     """
     from consensus.benchmark.content_free import INPUTS, write_content_free
 
