@@ -98,6 +98,7 @@ class Compared:
     Attributes:
         model: its name.
         cases: on which.
+        options: how many each has.
         weight: (n,) 1/n of each split that held the case out, summed.
         fixed: strategy name → N → figures, for ``vote`` and ``scores``.
         rules: strategy → figures.
@@ -105,6 +106,7 @@ class Compared:
 
     model: str
     cases: int
+    options: int
     weight: Floats
     fixed: dict[str, dict[int, Pooled]]
     rules: dict[str, Pooled]
@@ -142,7 +144,8 @@ def compare(run: RecordedRun, model: str, plan: StoppingPlan) -> Compared:
         for name in ("vote", "scores")
     }
     rules = {spec: pooled(parse_stopping(spec, plan.seats)) for _, spec in plan.rules}
-    return Compared(model, len(evidence), weight[used], fixed, rules)
+    options = round(float(evidence.valid.sum(axis=1).mean()))
+    return Compared(model, len(evidence), options, weight[used], fixed, rules)
 
 
 def _pool(
@@ -278,14 +281,16 @@ def _floor(results: Sequence[Compared], plan: StoppingPlan) -> str:
     for result in results:
         one = result.value(result.fixed["vote"][1].credit)
         whole = result.value(result.fixed["vote"][plan.seats].credit)
-        floor = wald_bound(one, 4, 1 - whole) if whole > one > 0.25 else float("nan")
-        rows.append([result.model, f"{one:.3f}", f"{whole:.3f}", f"{floor:.2f}"])
-    head = ["model", "one answer", f"plurality of {plan.seats}", "Wald's bound"]
+        bounds = [wald_bound(one, result.options, error) for error in (1 - whole, 0.05, 0.01)]
+        rows.append([result.model, f"{one:.3f}", f"{whole:.3f}", *(f"{b:.2f}" for b in bounds)])
+    head = ["model", "one answer", f"plurality of {plan.seats}"]
+    head += ["bound at its error", "at 5 % error", "at 1 %"]
     return (
-        "### Wald's bound\n\nThe fewest answers on average with which any test could reach the "
-        "error of the whole panel if a model's answers were independent and equally good on "
-        "every case. They are not: samples of one model err together, and what remains wrong "
-        "after all of them is not mended by more. The bound is a floor for calls, not a goal.\n\n"
+        "### Wald's bound\n\nThe fewest answers on average with which any test could reach an "
+        "error if a model's answers were independent and equally good on every case. They are not: with "
+        f"independent answers a handful would do for 5 %, and all {plan.seats} leave several times "
+        "that, because samples of one model err together and more of them do not mend it. Where "
+        "the bound lies below one answer, at the error that is really reached, it says nothing.\n\n"
         + _grid(head, rows)
     )
 
