@@ -528,7 +528,7 @@ def _decisions_query(
         c.c.input_tokens + c.c.cache_read_tokens + c.c.cache_write_tokens
         + c.c.cache_write_1h_tokens
     )  # fmt: skip
-    answered = (
+    calls = (
         select(
             c.c.decision_id,
             func.avg(prompt).label("mean_input"),
@@ -536,8 +536,12 @@ def _decisions_query(
         )
         .where(and_(c.c.purpose == "ballot", c.c.failure.is_(None)))
         .group_by(c.c.decision_id)
-        .subquery()
     )
+    if span != (None, None):
+        # Only these decisions' calls: a week of a long ledger must not read all of it.
+        calls = calls.join_from(c, d, c.c.decision_id == d.c.receipt_id)
+        calls = _within(calls, d.c.created_at, span)
+    answered = calls.subquery()
     query = select(
         *_columns(dims, of_calls=False),
         *(

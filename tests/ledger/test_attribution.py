@@ -255,3 +255,12 @@ def test_a_wrong_dimension_is_one_clear_error(ledger: Ledger, by: list[Any]) -> 
 def test_no_judged_text_stands_in_a_report(ledger: Ledger) -> None:
     decide(ledger, "a", 5, text='{"answer":"a secret"}', at=time.time())
     assert "secret" not in json.dumps(attribute(ledger, by=list(DIMENSIONS)).to_json())
+
+
+def test_all_frontier_of_a_stretch_is_of_its_own_decisions(ledger: Ledger) -> None:
+    short = Usage(input=100, output=10)
+    for i in range(3):
+        decide(ledger, f"d{i}", 5, usage=short, at=NOON + i * DAY)
+    report = attribute(ledger, since=NOON + DAY, frontier=("x/opus", OPUS))
+    assert report.total.frontier_pico == 2 * (100 * 4_000_000 + 10 * 20_000_000)
+    assert report.total.compared_pico == 10
