@@ -11,6 +11,8 @@ from consensus.policy.rows import When
 
 __all__ = ["check_classifier"]
 
+MAX_NAMED = 8
+
 
 def check_classifier(found: Findings) -> None:
     """The file can be read, every category is one of its classes, every class has a use."""
@@ -43,15 +45,17 @@ def check_classifier(found: Findings) -> None:
             f'has the name "{AUTO}", so no task gets its type from the classifier',
             "rename the row",
         )
-    for name in classes:
-        if name not in table.tasks and name not in asked:
-            found.add(
-                "warning",
-                "classifier",
-                ("classifier",),
-                f'class "{name}" is neither a row nor the category of a rule',
-                suggest(name, list(table.tasks)),
-            )
+    idle = [name for name in classes if name not in table.tasks and name not in asked]
+    if idle:
+        more = f" … ({len(idle)} in all)" if len(idle) > MAX_NAMED else ""
+        found.add(
+            "warning",
+            "classifier",
+            ("classifier",),
+            f"names classes that are neither a row nor the category of a rule: "
+            f"{', '.join(idle[:MAX_NAMED])}{more}",
+            "add the rows, or train it on the types that have one",
+        )
 
 
 def _classes(found: Findings) -> tuple[str, ...] | None:
