@@ -32,7 +32,8 @@ def fit(
     ],
     out: Annotated[Path, typer.Option(help="The calibration file to write.", show_default=False)],
     aggregator: Annotated[
-        str, typer.Option(help="weighted, blocks, stacked, mean (probabilities), scores (whole scores).")
+        str,
+        typer.Option(help="weighted, blocks, stacked, mean, scores (whole scores)."),
     ] = "blocks",
     seats: Annotated[
         int | None,
