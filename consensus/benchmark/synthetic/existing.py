@@ -10,7 +10,7 @@ from consensus.benchmark.suites import load_suite
 from consensus.policy.audit.model import Audit
 from consensus.tasks import Task
 
-__all__ = ["Existing", "existing_cases", "suite_folders"]
+__all__ = ["Existing", "existing_cases"]
 
 
 @dataclass(slots=True)
@@ -48,13 +48,6 @@ def existing_cases(audit: Audit) -> Existing:
                 counts[category, "adversarial" in case.tags] += 1
                 texts.append(_text(case.task))
     return found
-
-
-def suite_folders(audit: Audit) -> list[Path]:
-    """The suites that an audit names, each once."""
-    return list(
-        dict.fromkeys(audit.root / task.suite for task in audit.tasks.values() if task.suite)
-    )
 
 
 def _text(task: Task) -> str:
