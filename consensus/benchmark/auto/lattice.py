@@ -46,6 +46,12 @@ RIDGE = 1e-3
 KNOTS = (0.4, 0.55, 0.7, 0.85, 0.95)
 """Where the value of asking may bend, in the leader's probability."""
 
+RATIO_KNOTS = (0.05, 0.1, 0.2, 0.4, 0.6, 0.8)
+"""The same, where scores are read: in the second's probability over the leader's."""
+
+STEEP_KNOTS = (0.1, 0.3, 0.6, 0.8)
+"""The same for the part that grows with the leader's probability."""
+
 
 @dataclass(frozen=True)
 class Beliefs:
@@ -145,13 +151,9 @@ def fit_stacks(
     fitted = {}
     for state in states:
         start = None if near is None else near[state]
-        fitted[state] = fit_weights(
-            slots,
-            table.design(state)[flat],
-            weights[rows],
-            l2=l2 * table.penalties(state),
-            start=start,
-        )
+        design = table.design(state)[flat]
+        prior = l2 * table.penalties(design.shape[1])
+        fitted[state] = fit_weights(slots, design, weights[rows], l2=prior, start=start)
     return fitted
 
 
@@ -160,10 +162,13 @@ def believe(table: Table, state: State, weights: Floats, rows: Ints, expected: f
     slots, flat = table.slots.take(rows)
     share = posterior(slots, table.design(state)[flat] @ weights)
     each = share / slots.multiplicity
-    return summarise(slots, each, table.spent(state, "cost")[rows], expected)
+    spent = table.spent(state, "cost")[rows]
+    return summarise(slots, each, spent, expected, by_ratio=any(table.means))
 
 
-def summarise(slots: Slots, each: Floats, spent: Floats, expected: float) -> Beliefs:
+def summarise(
+    slots: Slots, each: Floats, spent: Floats, expected: float, *, by_ratio: bool
+) -> Beliefs:
     """Beliefs from the probability of one option of each slot."""
     top = slots.largest(each)
     near = each >= (top * (1 - 1e-9) - 1e-12)[slots.case]
@@ -171,12 +176,7 @@ def summarise(slots: Slots, each: Floats, spent: Floats, expected: float) -> Bel
     credit = slots.sum(near * slots.multiplicity * slots.credit) / leaders
     below = np.where(near, -1.0, each)
     second = np.where(leaders > 1, top, np.maximum(slots.largest(below), 0.0))
-    # Straight pieces: what asking adds falls off steeply only where the leader is nearly certain.
-    pieces = [np.maximum(top - knot, 0.0) for knot in KNOTS]
-    basis = np.stack(
-        [np.ones_like(top), top, *pieces, second, top * second, second / np.maximum(top, 1e-12)],
-        axis=1,
-    )
+    basis = _ratio_basis(top, second) if by_ratio else _level_basis(top, second)
     relative = (
         np.where(np.isfinite(spent), spent, expected) / expected
         if expected > 0
@@ -187,12 +187,28 @@ def summarise(slots: Slots, each: Floats, spent: Floats, expected: float) -> Bel
     )
 
 
+def _ratio_basis(top: Floats, second: Floats) -> Floats:
+    """(R, B) straight pieces in how near the second is, at every level of the leader."""
+    near = second / np.maximum(top, 1e-12)
+    bends = [np.maximum(near - knot, 0.0) for knot in RATIO_KNOTS]
+    steep = [top * np.maximum(near - knot, 0.0) for knot in STEEP_KNOTS]
+    return np.stack([np.ones_like(top), near, *bends, top, top * near, *steep], axis=1)
+
+
+def _level_basis(top: Floats, second: Floats) -> Floats:
+    """(R, B) straight pieces in the leader's probability: few votes make few ratios."""
+    pieces = [np.maximum(top - knot, 0.0) for knot in KNOTS]
+    near = second / np.maximum(top, 1e-12)
+    return np.stack([np.ones_like(top), top, *pieces, second, top * second, near], axis=1)
+
+
 def _solver(basis: Floats, weights: Floats) -> Floats:
     """(B, R) the matrix that regresses on a basis."""
     weighted = basis * weights[:, None]
     gram = weighted.T @ basis / weights.sum()
     gram[np.diag_indices_from(gram)] += RIDGE * np.trace(gram) / len(gram)
-    return np.asarray(np.linalg.solve(gram, weighted.T / weights.sum()))
+    # The inverse is small; solving for every row at once would be handed to threads, and wait.
+    return np.asarray(np.linalg.inv(gram) @ (weighted.T / weights.sum()))
 
 
 def fit_policies(

@@ -18,7 +18,7 @@ __all__ = ["Candidate", "Chosen", "Goal", "choose", "folds_of", "parse_goal"]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-PARITY_MARGIN = 0.0025
+PARITY_MARGIN = 0.005
 """``parity`` aims this share above the frontier's accuracy: the estimate that was picked as just
 good enough is more often too high than too low."""
 

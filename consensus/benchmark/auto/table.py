@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from consensus.benchmark.auto.judges import Judges, centred_means, learn_judges
 from consensus.benchmark.auto.stacking import Slots
 from consensus.benchmark.evidence import Evidence
 
@@ -48,6 +49,7 @@ class Recipe:
         columns: names of further scores of a case.
         column_mean, column_sd: (M, C).
         column_weight: (C, K) how each option's truth goes with a score.
+        judges: what scores weigh together; None where there are none.
     """
 
     effort: str | None
@@ -59,6 +61,7 @@ class Recipe:
     column_mean: Floats
     column_sd: Floats
     column_weight: Floats
+    judges: Judges | None = None
 
 
 def learn_recipe(train: Evidence, weights: Floats) -> Recipe:
@@ -104,6 +107,7 @@ def learn_recipe(train: Evidence, weights: Floats) -> Recipe:
         column_mean,
         column_sd,
         column_weight,
+        learn_judges(train, weights),
     )
 
 
@@ -190,6 +194,10 @@ class Table:
             )
         self.cost = self.called if unit == "calls" else self.dollars
         self.common = self._intercepts() if first.labelled else None
+        self.recipe = recipe
+        several = len(first.stratum_names) > 1
+        self.types = np.tile(first.strata, self.orders) if several else None
+        self.means: list[dict[int, Floats]] = [{} for _ in caps]
         self.tags: list[NDArray[np.str_]] = [np.array([], dtype=str) for _ in caps]
         self.used: frozenset[str] = frozenset()
         self.blocks = [
@@ -237,13 +245,9 @@ class Table:
         columns = [vote]
         scores = self.scores[m]
         if scores is not None:
-            mean = _mean_scores(scores[:, :count])
-            second = np.partition(mean, -2, axis=1)[:, [-2]]
-            # The whole score says what the vote says, and more.
-            columns = [
-                self._spread(mean - mean.mean(axis=1, keepdims=True)),
-                self._spread(np.maximum(mean - second, 0.0)),
-            ]
+            # The whole score says what the vote says, and more; the panel weighs it as one.
+            columns = []
+            self.means[m][count] = self._spread(centred_means(scores[:, :count], self.valid))
         if self.labelled:
             columns += (
                 [vote * (self.option == k) for k in range(self.valid.shape[1] - 1)]
@@ -252,8 +256,8 @@ class Table:
             )
             columns += self._column_scores(orders, recipe, m, count)
         tags = [""] * len(columns)
-        strata = np.tile(orders[0].strata, self.orders)
-        if len(orders[0].stratum_names) > 1:
+        if scores is None and self.types is not None:
+            strata = self.types
             codes = strata[self.slots.case]
             columns.append(vote * recipe.type_logit[m, strata][self.slots.case])
             tags.append("type")
@@ -267,8 +271,8 @@ class Table:
             z = z[self.slots.case]
             columns += [vote * z, vote * (z**2 - 1)]
             tags += ["effort", "effort"]
-        self.tags[m] = np.array(tags)
-        return np.stack(columns, axis=1)
+        self.tags[m] = np.array(tags, dtype=str)
+        return np.stack(columns, axis=1) if columns else np.empty((len(self.option), 0))
 
     def _column_scores(
         self, orders: Sequence[Evidence], recipe: Recipe, m: int, count: int
@@ -293,20 +297,36 @@ class Table:
     def _columns(self, m: int) -> NDArray[np.bool_]:
         return np.isin(self.tags[m], ["", *self.used])
 
-    def _scored_members(self, state: State) -> int:
-        return sum(1 for m, count in enumerate(state) if count and self.scores[m] is not None)
+    def _judged(self, state: State) -> list[Floats]:
+        """What the scores of a state's members say together, by slot."""
+        means = {
+            m: self.means[m][count] for m, count in enumerate(state) if self.means[m] and count
+        }
+        judges = self.recipe.judges
+        if not means or judges is None:
+            return []
+        weights = judges.weights([count if m in means else 0 for m, count in enumerate(state)])
+        score = np.sum([weights[m] * mean for m, mean in means.items()], axis=0)
+        columns = [score, self._lead(score)]
+        if len(means) > 1:
+            # A candidate that one judge likes least, or most: agreement beyond the sum.
+            columns += [np.min(list(means.values()), axis=0), np.max(list(means.values()), axis=0)]
+        return columns
+
+    def _lead(self, values: Floats) -> Floats:
+        """(N,) of the leading slot its distance to the next, 0 for all others."""
+        top = self.slots.largest(values)[self.slots.case]
+        second = self.slots.largest(np.where(values >= top, -np.inf, values))[self.slots.case]
+        tied = self.slots.sum((values >= top).astype(float))[self.slots.case] > 1
+        alone = (values >= top) & ~tied & np.isfinite(second)
+        return np.where(alone, values - np.where(alone, second, 0.0), 0.0)
 
     def design(self, state: State) -> Floats:
         """(N, F) the features of a state, with the optional ones in :attr:`used`."""
         blocks = [] if self.common is None else [self.common]
-        if self._scored_members(state) > 1:
-            # A candidate that one judge likes least, or most: agreement beyond the sum.
-            centred = [
-                block[:, 0]
-                for m, count in enumerate(state)
-                if self.scores[m] is not None and (block := self.blocks[m][count]) is not None
-            ]
-            blocks.append(np.stack([np.min(centred, axis=0), np.max(centred, axis=0)], axis=1))
+        judged = self._judged(state)
+        if judged:
+            blocks.append(np.stack(judged, axis=1))
         for m, count in enumerate(state):
             block = self.blocks[m][count]
             if block is not None:
@@ -314,28 +334,14 @@ class Table:
                 blocks.append(block if columns.all() else block[:, columns])
         return np.concatenate(blocks, axis=1)
 
-    def penalties(self, state: State) -> Floats:
-        """(F,) precision of the prior of each feature of a state, relative to a vote's."""
-        parts = [np.ones(int(self._columns(m).sum())) for m, count in enumerate(state) if count]
-        if self._scored_members(state) > 1:
-            parts.insert(0, np.ones(2))
-        if self.common is not None:
-            # Prevalence is learned nearly freely.
-            parts.insert(0, np.full(self.common.shape[1], 0.1))
-        return np.concatenate(parts)
+    def penalties(self, width: int) -> Floats:
+        """(F,) precision of the prior of each of a state's features, relative to a vote's."""
+        # Prevalence is learned nearly freely.
+        free = 0 if self.common is None else self.common.shape[1]
+        return np.concatenate([np.full(free, 0.1), np.ones(width - free)])
 
     def spent(self, state: State, what: str) -> Floats:
         """(R,) what the samples of a state cost together: ``cost``, ``dollars`` or ``called``."""
         columns: list[Floats] = getattr(self, what)
         parts = [columns[m][:, :count].sum(axis=1) for m, count in enumerate(state)]
         return np.asarray(np.sum(parts, axis=0))
-
-
-def _mean_scores(scores: Floats) -> Floats:
-    """(R, K) mean over samples; a candidate nobody scored gets the mean of the others."""
-    given = np.isfinite(scores)
-    count = given.sum(axis=1)
-    mean = np.where(given, scores, 0.0).sum(axis=1) / np.maximum(count, 1)
-    known = count > 0
-    middle = np.where(known, mean, 0.0).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
-    return np.asarray(np.where(known, mean, middle[:, None]))
