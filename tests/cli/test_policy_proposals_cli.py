@@ -42,7 +42,7 @@ def test_changed_prompts_are_found_by_check_with_the_command_that_mends_it() -> 
     folder = Path("prompts/framings")
     folder.mkdir(parents=True)
     (folder / "sober.md").write_text(
-        "---\nname: sober\nversion: 1\nkinds: [approve]\norder: 99\n---\nBe sober.\n"
+        "---\nname: sober\ntitle: Sober\nkinds: [approve]\norder: 99\nversion: 1\n---\nBe sober.\n"
     )
     done = run("check", "strategies", "--json")
     found = [f for f in json.loads(done.stdout)["findings"] if f["code"] == "certificate"]

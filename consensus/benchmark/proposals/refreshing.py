@@ -1,4 +1,4 @@
-"""A new model, or a new price: which rows it touches, and the part of the benchmark that is missing.
+"""A new model or price: which rows it touches, and the part of the benchmark that is missing.
 
 The run's own folder grows by the new model's answers (its plan, prompts and suite stay), so nothing
 that was paid for is asked again; then the rows are proposed anew.
