@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from consensus.benchmark.suites import load_suite
 from consensus.policy.audit.model import Audit
