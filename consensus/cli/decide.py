@@ -53,8 +53,8 @@ def decide(
     policy: Annotated[
         Path | None,
         typer.Option(
-            help="Folder or file of the policy; else strategies/ here, else the defaults. Read once: "
-            "one table rules a whole file."
+            help="Folder or file of the policy; else strategies/ here, else the defaults. "
+            "Read once: one table rules a whole file."
         ),
     ] = None,
     frontier: Annotated[

@@ -1,8 +1,8 @@
 """Sentence embeddings on this machine, for the classifier of kind ``embedding``.
 
-An embedder is named ``PROVIDER:WHAT`` in the classifier's file. ``gguf:PATH`` is a GGUF embedding
-model, run by the local server's library; further ones come in by the entry point group
-``consensus.embedders`` (a callable of what stands after the colon).
+An embedder is named ``PROVIDER:WHAT`` in the classifier's file. None is shipped: they come in by
+the entry point group ``consensus.embedders`` (a callable of what stands after the colon that
+returns an :class:`Embedder`).
 """
 
 from __future__ import annotations
