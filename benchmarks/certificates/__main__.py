@@ -49,7 +49,13 @@ SOURCES = (
     ),
     Source(
         "mmlu_pro",
-        ("Llama-3.1-8B-Instruct", "gemini-1.5-flash-002", "gemini-1.5-pro-002", "gemini-3.1-pro"),
+        (
+            "Meta-Llama-3_1-8B-Instruct",
+            "gemini-1.5-flash-002",
+            "gemini-1.5-pro-002",
+            "gpt4o-may24",
+            "gemini-3.1-pro",
+        ),
     ),
     Source("iclr_review", ("gpt-4o-mini", "claude-3.5-sonnet", "gpt-4o")),
     Source("prd_vicuna80", ("vicuna-13b", "bard", "gpt-3.5", "claude-1", "gpt-4")),
@@ -83,8 +89,6 @@ def main() -> int:
 def measure(folder: Path, source: Source, book: PromptBook, splits: int) -> list[TruthCell]:
     """Every task type of a data set against the grid, and against the hardest floors."""
     run = load_run(folder)
-    known = run.models()
-    models = [next((m for m in known if m.startswith(name)), name) for name in source.models]
     cells: list[TruthCell] = []
     for stratum in task_types(run):
         if sum(s == stratum for s in run.cases.strata) < LEAST_CASES:
@@ -97,9 +101,9 @@ def measure(folder: Path, source: Source, book: PromptBook, splits: int) -> list
             book=book,
             prices=PriceBook(),
             variant=source.variant,
-            models=models,
+            models=source.models,
         )
-        credits_, costs = candidates(recording, book)
+        credits_, costs = candidates(recording, source, book)
         # Just above a candidate's own rate a certificate is false whenever it is given: no floor
         # is harder to hold.
         hardest = sorted({float(c.mean()) + 1e-6 for c in credits_.values() if c.mean() < 0.999})
@@ -121,13 +125,14 @@ def measure(folder: Path, source: Source, book: PromptBook, splits: int) -> list
 
 
 def candidates(
-    recording: Recording, book: PromptBook
+    recording: Recording, source: Source, book: PromptBook
 ) -> tuple[Mapping[str, Floats], Mapping[str, Floats]]:
     """Credit and cost of every candidate on every case; calls where no price is known."""
     cost = typical(recording)
     priced = all(np.isfinite(list(cost.values())))
+    strength = {f"recorded/{name}": place for place, name in enumerate(source.models)}
     cost = cost if priced else dict.fromkeys(recording.models, 1.0)
-    ordered = sorted(recording.models, key=lambda m: (cost[m], m))
+    ordered = sorted(recording.models, key=lambda m: (cost[m], strength[m]))
     frontier = ordered[-1]
     credits_: dict[str, Floats] = {}
     costs: dict[str, Floats] = {}

@@ -262,7 +262,14 @@ def recording_of(
             fix="give each kind a task type of its own",
         )
     kind: Kind = kinds[0]
-    called = {**USUAL_OPTIONS.get(kind, {}), **policy_names(part, called)}
+    called = {**USUAL_OPTIONS.get(kind, {}), **policy_names(run, called)}
+    unknown = sorted(set(models or ()) - {name for m in run.models() for name in (m, called[m])})
+    if unknown:
+        raise DataError(
+            f'no answers of "{unknown[0]}"',
+            where=run.name,
+            fix=f"one of {', '.join(run.models())}",
+        )
     wanted = [m for m in part.models() if models is None or {m, called[m]} & set(models)]
     if not wanted:
         raise DataError(f'nobody answered the cases of "{task_type}"', where=run.name)
