@@ -289,9 +289,9 @@ def _floor(results: Sequence[Compared], plan: StoppingPlan) -> str:
         "### Wald's bound\n\nThe fewest answers on average with which any test could reach an "
         "error if a model's answers were independent and equally good on every case. They are not: "
         f"with independent answers a handful would do for 5 %, and all {plan.seats} leave several "
-        "times that, because samples of one model err together and more of them do not mend it. Where "
-        "the bound lies below one answer, at the error that is really reached, it says nothing.\n\n"
-        + _grid(head, rows)
+        "times that, because samples of one model err together and more of them do not mend it. "
+        "Where the bound lies below one answer, at the error that is really reached, it says "
+        "nothing.\n\n" + _grid(head, rows)
     )
 
 
