@@ -25,9 +25,9 @@ from consensus.policy.audit.check import check_audit
 from consensus.policy.audit.model import Audit, AuditTask
 from consensus.policy.audit.needs import certificate_need
 from consensus.policy.certificate import Certificate
-from consensus.policy.certifying import route_sha256
 from consensus.policy.oracles import oracle_of
 from consensus.policy.route import route_type
+from consensus.policy.staleness import Current, deaths
 from consensus.policy.table import PolicyTable
 
 __all__ = ["MAX_GUARD", "Ground", "Readiness", "readiness"]
@@ -190,17 +190,13 @@ def _profiled(item: Item, ground: Ground) -> None:
 
 def _dead(ground: Ground, name: str, task: AuditTask, certificate: Certificate) -> list[str]:
     """Why a certificate no longer holds; the run that it names must be there, and be that run."""
-    table = ground.table
-    why = []
-    if ground.today >= certificate.expires():
-        why.append(f"older than {certificate.max_age_days} days")
-    if route_sha256(table, name) != certificate.route:
-        why.append("the row was changed")
-    if ground.book.sha256 != certificate.prompts:
-        why.append("the prompts were changed")
     oracle = _oracle(ground, name, task)
-    if not isinstance(oracle, str) and oracle[0].sha256 != certificate.oracle:
-        why.append("the oracle was changed")
+    today = Current(
+        ground.today,
+        ground.book.sha256,
+        {} if isinstance(oracle, str) else {name: oracle[0].sha256},
+    )
+    why = deaths(ground.table, name, today)
     named = [Path(certificate.run), ground.audit.root / certificate.run] if certificate.run else []
     states = [_run_state(folder, name) for folder in (*named, *ground.runs)]
     mine = [state for suite, state in states if suite == certificate.suite]
