@@ -118,14 +118,13 @@ def deaths(table: PolicyTable, task_type: str, current: Current) -> list[str]:
             said.append("the row was changed since it was certified")
     except ConsensusError:
         said.append("the row can no longer be followed")
-    for what, hashed, now in (
-        ("oracle", certificate.oracle, current.oracles.get(task_type)),
-        ("prompts", certificate.prompts, current.prompts),
-        ("suite", certificate.suite, current.suites.get(task_type)),
+    for changed, hashed, now in (
+        ("the oracle was changed", certificate.oracle, current.oracles.get(task_type)),
+        ("the prompts are not those it was measured with", certificate.prompts, current.prompts),
+        ("the suite was changed", certificate.suite, current.suites.get(task_type)),
     ):
         if now is not None and now != hashed:
-            verb = "were" if what == "prompts" else "was"
-            said.append(f"the {what} {verb} changed")
+            said.append(changed)
     said += _served_otherwise(certificate, current)
     if current.today >= certificate.expires():
         age = (current.today - certificate.date).days

@@ -47,7 +47,7 @@ def test_changed_prompts_are_found_by_check_with_the_command_that_mends_it() -> 
     done = run("check", "strategies", "--json")
     found = [f for f in json.loads(done.stdout)["findings"] if f["code"] == "certificate"]
     assert done.exit_code == 1
-    assert "the prompts were changed" in found[0]["message"]
+    assert "the prompts are not those it was measured with" in found[0]["message"]
     assert "policy propose" in found[0]["fix"]
     assert found[0]["line"] > 1
 
@@ -56,7 +56,10 @@ def test_a_changed_price_is_a_warning_and_not_a_death() -> None:
     run("propose", "run")
     run("accept", "proposal.json")
     file = Path("strategies/policy.toml")
-    file.write_text(file.read_text().replace("input = 2.0", "input = 2.5"))
+    head, mark, rest = file.read_text().partition("[defaults]")
+    for old, new in (("input = 1.0", "1.5"), ("input = 2.0", "2.5"), ("input = 10.0", "11")):
+        head = head.replace(old, f"input = {new}")
+    file.write_text(head + mark + rest)
     done = run("check", "strategies", "--json")
     codes = {f["code"] for f in json.loads(done.stdout)["findings"]}
     assert done.exit_code == 0
@@ -88,3 +91,12 @@ def test_refresh_without_a_new_model_proposes_for_what_is_touched() -> None:
     done = run("refresh", "--run", "run", "--json")
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["rows"][0]["status"] == "certified"
+
+
+def test_show_says_what_a_row_has_earned() -> None:
+    assert "unproven" in run("show", "refund").stdout
+    run("propose", "run")
+    run("accept", "proposal.json")
+    assert "certified on 20" in run("show", "refund").stdout
+    certificate = json.loads(run("show", "refund", "--json").stdout)["certificate"]
+    assert certificate["status"] == "certified"

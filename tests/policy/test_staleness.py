@@ -81,7 +81,7 @@ def test_a_certificate_holds_while_nothing_it_rests_on_changes(tmp_path: Path) -
     ("now", "said"),
     [
         (changed(oracles={"refund_approval": "d" * 64}), "the oracle was changed"),
-        (changed(prompts="d" * 64), "the prompts were changed"),
+        (changed(prompts="d" * 64), "the prompts are not those it was measured with"),
         (changed(suites={"refund_approval": "d" * 64}), "the suite was changed"),
         (
             changed(served={"anthropic/claude-haiku-5-5": "claude-haiku-5-5-20261101"}),

@@ -75,6 +75,9 @@ def _report(
             "oracle": row.oracle,
             "gate": row.gate,
         },
+        "certificate": None
+        if row.certificate is None
+        else row.certificate.model_dump(mode="json", exclude_none=True),
         "estimate": {
             "input_tokens": cost.input_tokens,
             "output_tokens": cost.output_tokens,
@@ -192,6 +195,7 @@ def _notes(report: dict[str, Any]) -> list[str]:
         held.append(f"error ≤ {guards['alpha']:g}")
     held += [f"{name} {guards[name]}" for name in ("gate", "oracle") if guards[name]]
     lines.append(f"guards: {', '.join(held)}")
+    lines.append(_earned(report["certificate"]))
     whose = "assumed" if cost["assumed"] else "as the row expects"
     lines.append(
         f"a task of {cost['input_tokens']:,} tokens in (wording included) and "
@@ -204,3 +208,14 @@ def _notes(report: dict[str, Any]) -> list[str]:
             f"the first choice costs {cost['ratio']:.2f} × that"
         )
     return lines
+
+
+def _earned(certificate: dict[str, Any] | None) -> str:
+    """What evidence a row has."""
+    if certificate is None:
+        return "evidence: none, the row is unproven (consensus policy propose RUN)"
+    return (
+        f"evidence: {certificate['status']} on {certificate['date']}, "
+        f"{certificate['passes']:g} of {certificate['n']:,} cases, lower bound "
+        f"{certificate['bound']:.3f} against a floor of {certificate['floor']:g}"
+    )
