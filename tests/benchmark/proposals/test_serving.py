@@ -110,7 +110,7 @@ def test_a_framing_that_was_not_asked_is_not_invented(tmp_path: Path) -> None:
 
 
 def test_a_gate_that_is_code_stops_what_it_refuses(tmp_path: Path) -> None:
-    oracle = '[oracles.no]\nkind = "label"\nlabels = ["reject", "never"]\n'
+    oracle = '[oracles.no]\nkind = "json_schema"\nschema = { const = "reject" }\n'
     policy = POLICY.replace("[tasks.refund]", f"{oracle}[tasks.refund]")
     policy = policy.replace("owner =", 'gate = "no"\nowner =')
     made, table = recording(tmp_path, policy)
