@@ -158,6 +158,8 @@ def bring_up(connection: Connection, where: str) -> None:
 
     from consensus.ledger import migrations, schema
 
+    latest = migrations.latest_version()
+
     def version() -> int | None:
         names = set(inspect(connection).get_table_names())
         if "meta" not in names:
@@ -169,16 +171,16 @@ def bring_up(connection: Connection, where: str) -> None:
         )
         if found is None or not found.isdigit():
             raise LedgerError(f"{where}: is a database of something else ({_ANOTHER})")
-        if int(found) > schema.SCHEMA_VERSION:
+        if int(found) > latest:
             raise LedgerError(
                 f"{where}: was written by a newer version (schema {found}; this one knows "
-                f"{schema.SCHEMA_VERSION}) (upgrade consensus-engine, or {_ANOTHER})"
+                f"{latest}) (upgrade consensus-engine, or {_ANOTHER})"
             )
         return int(found)
 
     current = version()
     connection.rollback()
-    if current == schema.SCHEMA_VERSION:
+    if current == latest:
         return
     connection = connection.execution_options(begin="BEGIN IMMEDIATE")
     with connection.begin():
@@ -188,17 +190,17 @@ def bring_up(connection: Connection, where: str) -> None:
             connection.execute(
                 schema.meta.insert(),
                 [
-                    {"key": "schema_version", "value": str(schema.SCHEMA_VERSION)},
+                    {"key": "schema_version", "value": str(latest)},
                     {"key": "created_at", "value": repr(time.time())},
                 ],
             )
             return
-        for step in range(current, schema.SCHEMA_VERSION):
-            migrations.MIGRATIONS[step](connection)
+        for step in migrations.MIGRATIONS[current - 1 :]:
+            step(connection)
         connection.execute(
             update(schema.meta)
             .where(schema.meta.c.key == "schema_version")
-            .values(value=str(schema.SCHEMA_VERSION))
+            .values(value=str(latest))
         )
 
 

@@ -4,6 +4,8 @@ Money is whole pico-dollars in BIGINT (a single row holds up to nine million dol
 seconds since 1970 (UTC), ``day`` is whole days since then: what attribution groups by, without any
 database's own date functions. JSON is text, for the same reason.
 
+Every change here goes with a step in :mod:`consensus.ledger.migrations`, appended there.
+
 This module imports SQLAlchemy; import it at first use.
 """
 
@@ -24,10 +26,7 @@ from sqlalchemy import (
     text,
 )
 
-__all__ = ["SCHEMA_VERSION", "calls", "decisions", "jobs", "meta", "metadata"]
-
-SCHEMA_VERSION = 1
-"""Raise it with every change here, together with a step in :mod:`consensus.ledger.migrations`."""
+__all__ = ["calls", "decisions", "jobs", "meta", "metadata"]
 
 metadata = MetaData()
 

@@ -4,9 +4,22 @@ import sqlite3
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import Connection, Dialect, text
+from sqlalchemy import (
+    Column,
+    Connection,
+    Dialect,
+    Index,
+    MetaData,
+    String,
+    Table,
+    create_engine,
+    inspect,
+    select,
+    text,
+)
 from sqlalchemy.dialects import registry
 from sqlalchemy.schema import CreateIndex, CreateTable
 
@@ -46,8 +59,62 @@ def test_rows_are_in_the_order_of_the_columns() -> None:
     assert len(decision_row(receipt_of([call()]))) == len(DECISION_COLUMNS)
 
 
-def test_there_is_a_step_from_every_older_version() -> None:
-    assert sorted(migrations.MIGRATIONS) == list(range(1, schema.SCHEMA_VERSION))
+FIRST = {"meta", "calls", "decisions", "jobs"}
+
+
+def described(path: Path) -> dict[str, Any]:
+    engine = create_engine(f"sqlite:///{path}")
+    inspector = inspect(engine)
+    found = {
+        table: (
+            {column["name"]: str(column["type"]) for column in inspector.get_columns(table)},
+            sorted(str(index["name"]) for index in inspector.get_indexes(table)),
+        )
+        for table in inspector.get_table_names()
+    }
+    engine.dispose()
+    return found
+
+
+def test_the_steps_make_of_the_first_version_what_a_new_ledger_is(tmp_path: Path) -> None:
+    old, new = tmp_path / "old.db", tmp_path / "new.db"
+    engine = create_engine(f"sqlite:///{old}")
+    with engine.begin() as connection:
+        first = [table for name, table in schema.metadata.tables.items() if name in FIRST]
+        schema.metadata.create_all(connection, tables=first)
+        connection.execute(schema.meta.insert().values(key="schema_version", value="1"))
+    engine.dispose()
+    for path in (old, new):
+        Ledger(path).open().close()
+        assert version(path) == str(migrations.latest_version())
+    assert described(old) == described(new)
+    assert described(new).keys() == schema.metadata.tables.keys()
+
+
+def test_a_new_column_with_its_index_is_added_and_once_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    metadata = MetaData()
+    jobs = Table(
+        "jobs",
+        metadata,
+        *(column._copy() for column in schema.jobs.columns),
+        Column("owner", String(128), nullable=False, server_default="nobody"),
+        Index("jobs_by_owner", "owner"),
+    )
+    path = tmp_path / "ledger.db"
+    with Ledger(path) as ledger:
+        ledger.open_job(input_sha256="f" * 64, policy_version="p")
+    monkeypatch.setattr(schema, "metadata", metadata)
+    engine = create_engine(f"sqlite:///{path}")
+    with engine.begin() as connection:
+        for _ in range(2):
+            migrations.new_columns("jobs", "owner")(connection)
+        assert connection.scalar(select(jobs.c.owner)) == "nobody"
+    engine.dispose()
+    columns, indexes = described(path)["jobs"]
+    assert "owner" in columns
+    assert "jobs_by_owner" in indexes
 
 
 def _add_owner(connection: Connection) -> None:
@@ -60,9 +127,8 @@ def _add_and_fill_again(connection: Connection) -> None:
 
 
 def newer(monkeypatch: pytest.MonkeyPatch, **steps: migrations.Step) -> None:
-    found = dict(enumerate(steps.values(), start=1))
-    monkeypatch.setattr(migrations, "MIGRATIONS", found)
-    monkeypatch.setattr(schema, "SCHEMA_VERSION", 1 + len(found))
+    """As if these steps had been appended to those that there are."""
+    monkeypatch.setattr(migrations, "MIGRATIONS", (*migrations.MIGRATIONS, *steps.values()))
 
 
 def columns(path: Path) -> set[str]:
@@ -83,6 +149,7 @@ def test_an_older_ledger_is_brought_up_step_by_step_and_loses_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "ledger.db"
+    before = migrations.latest_version()
     receipt = receipt_of([call()], hops=2)
     with Ledger(path) as ledger:
         ledger.keep_here(receipt)
@@ -91,13 +158,14 @@ def test_an_older_ledger_is_brought_up_step_by_step_and_loses_nothing(
         assert ledger.receipt("d") == receipt
         ledger.keep_here(receipt_of([call("e")], receipt_id="e"))
     assert {"owner", "again"} <= columns(path)
-    assert version(path) == "3"
+    assert version(path) == str(migrations.latest_version()) == str(before + 2)
 
 
 def test_a_step_that_fails_leaves_the_older_ledger_as_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "ledger.db"
+    before = migrations.latest_version()
     with Ledger(path) as ledger:
         ledger.keep_here(receipt_of([call()]))
 
@@ -109,7 +177,7 @@ def test_a_step_that_fails_leaves_the_older_ledger_as_it_was(
     with pytest.raises(LedgerError):
         Ledger(path).open()
     assert "owner" not in columns(path)
-    assert version(path) == "1"
+    assert version(path) == str(before)
 
 
 def test_a_newer_ledger_is_refused_and_says_to_upgrade(
@@ -118,9 +186,10 @@ def test_a_newer_ledger_is_refused_and_says_to_upgrade(
     path = tmp_path / "ledger.db"
     with monkeypatch.context() as patch:
         newer(patch, owner=_add_owner)
-        patch.setattr(migrations, "MIGRATIONS", {})
+        written = migrations.latest_version()
         Ledger(path).open().close()
-    with pytest.raises(LedgerError, match=r"newer version \(schema 2.*upgrade consensus-engine"):
+    said = rf"newer version \(schema {written}.*upgrade consensus-engine"
+    with pytest.raises(LedgerError, match=said):
         Ledger(path).open()
 
 
