@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from consensus.benchmark.proposals.model import Proposal
     from consensus.policy.audit.model import Audit
 
-__all__ = ["names_of", "propose", "show_proposal", "split"]
+__all__ = ["audit_of", "names_of", "propose", "show_proposal", "split"]
 
 
 def propose(
@@ -143,8 +143,11 @@ def audit_of(named: Path | None, policy: Path) -> Audit | None:
 
     if named is not None:
         return load_audit(named)
-    beside = (policy if policy.is_dir() else policy.parent).parent / AUDIT_FILE
-    return load_audit(beside) if beside.exists() else None
+    root = (policy if policy.is_dir() else policy.parent).parent
+    for place in (root / AUDIT_FILE, Path(AUDIT_FILE)):
+        if place.exists():
+            return load_audit(place)
+    return None
 
 
 def show_proposal(proposal: Proposal, out: Path, *, as_json: bool) -> None:
