@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, get_args
 from consensus.ballots import PICO, Usage
 from consensus.errors import DeclarationError
 from consensus.ledger.store import Ledger
+from consensus.models.protocol import BESIDE
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection, Select
@@ -92,7 +93,8 @@ class CostGroup:
         failures: attempts that failed.
         usage: tokens of the attempts that went out.
         cost_pico: what was paid, frontier calls beside decisions included.
-        beside_pico: the part of ``cost_pico`` paid for frontier calls beside decisions.
+        beside_pico: the part of ``cost_pico`` paid for calls beside decisions: the frontier's that
+            a caller asked for, and shadows.
         replayed_pico: what the replayed answers had cost where they were paid for.
         latency_p50_s, latency_p95_s: of decisions; of calls that went out where grouped by a
             model. None without any.
@@ -494,7 +496,7 @@ def _calls_query(
         total(1, and_(went_out, c.c.failure.is_not(None))).label("failed"),
         *(total(c.c[f"{name}_tokens"]).label(name) for name in Usage.model_fields),
         total(c.c.cost_pico).label("cost_pico"),
-        total(c.c.cost_pico, and_(went_out, c.c.purpose == "frontier")).label("beside_pico"),
+        total(c.c.cost_pico, and_(went_out, c.c.purpose.in_(BESIDE))).label("beside_pico"),
         total(c.c.cost_pico, c.c.replayed.is_(True)).label("replayed_pico"),
     )
     if "route" in dims:
@@ -607,11 +609,13 @@ def _balance(
         return int(connection.scalar(_within(query, column, span)) or 0)
 
     kept = select(d.c.receipt_id).where(d.c.receipt_id == c.c.decision_id)
+    shadows = select(func.sum(c.c.cost_pico)).where(c.c.purpose == "shadow", kept.exists())
     return Balance(
         paid_pico=total.cost_pico,
         replayed_pico=total.replayed_pico,
         decisions_pico=one(select(func.sum(d.c.cost_pico)), d.c.created_at),
-        beside_pico=one(select(func.sum(d.c.frontier_cost_pico)), d.c.created_at),
+        beside_pico=one(select(func.sum(d.c.frontier_cost_pico)), d.c.created_at)
+        + one(shadows, c.c.started_at),
         unfinished_pico=one(select(func.sum(c.c.cost_pico)).where(~kept.exists()), c.c.started_at),
     )
 

@@ -61,7 +61,7 @@ def new_columns(table: str, *names: str) -> Step:
     return step
 
 
-MIGRATIONS: tuple[Step, ...] = ()
+MIGRATIONS: tuple[Step, ...] = (new_tables("shadows", "labels"),)
 """In order: the first takes version 1 to 2, the next 2 to 3, and so on. Append only."""
 
 

@@ -26,7 +26,7 @@ from sqlalchemy import (
     text,
 )
 
-__all__ = ["calls", "decisions", "jobs", "meta", "metadata"]
+__all__ = ["calls", "decisions", "jobs", "labels", "meta", "metadata", "shadows"]
 
 metadata = MetaData()
 
@@ -128,4 +128,51 @@ jobs = Table(
     Column("created_at", Double, nullable=False),
     Column("finished_at", Double),
     Index("jobs_by_identity", "identity"),
+)
+
+shadows = Table(
+    "shadows",
+    metadata,
+    # What a stronger route said beside a decision, after its caller had the answer.
+    Column("receipt_id", String(128), primary_key=True),
+    Column("task_type", String(128), nullable=False),
+    Column("route", String(256), nullable=False),
+    Column("inclusion", Double, nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("outcome", Text),
+    Column("agrees", Boolean),
+    Column("served_models", Text, nullable=False),
+    Column("cost_pico", BigInteger, nullable=False),
+    Column("latency_s", Double, nullable=False),
+    Column("reason", Text),
+    Column("policy_version", String(128), nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("day", Integer, nullable=False),
+    Index("shadows_by_type_and_day", "task_type", "day"),
+)
+
+labels = Table(
+    "labels",
+    metadata,
+    Column("label_id", String(64), primary_key=True),
+    Column("receipt_id", String(128), nullable=False),
+    Column("task_type", String(128), nullable=False),
+    Column("label", Text, nullable=False),
+    Column("agrees", Boolean),
+    Column("given_by", String(256)),
+    Column("source", String(64), nullable=False),
+    Column("inclusion", Double),
+    Column("created_at", Double, nullable=False),
+    Column("day", Integer, nullable=False),
+    # Nothing is overwritten: a later label supersedes, and the earlier one stays.
+    Column("superseded_at", Double),
+    Index("labels_of_receipt", "receipt_id"),
+    Index("labels_by_type_and_day", "task_type", "day"),
+    Index(
+        "labels_in_force",
+        "receipt_id",
+        unique=True,
+        sqlite_where=text("superseded_at IS NULL"),
+        postgresql_where=text("superseded_at IS NULL"),
+    ),
 )

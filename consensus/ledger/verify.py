@@ -2,7 +2,7 @@
 
 What is checked: SQLite's own integrity check; every receipt's bytes against the hash kept beside
 them; that every receipt can be read and has the id it is kept under; that every decision costs
-exactly what its calls cost (the frontier's call beside it has its own sum).
+exactly what its calls cost (the frontier's call beside it and the shadow's have their own sums).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from consensus.errors import DataError
 from consensus.ledger.receipts import Receipt, plain_bytes
 from consensus.ledger.store import Ledger
+from consensus.models.protocol import BESIDE
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -121,6 +122,7 @@ def _wrong_sums(connection: Connection) -> Iterator[str]:
 
     from consensus.ledger.schema import calls as c
     from consensus.ledger.schema import decisions as d
+    from consensus.ledger.schema import shadows as s
 
     def total(condition: Any) -> Any:
         return func.coalesce(func.sum(case((condition, c.c.cost_pico), else_=0)), 0)
@@ -130,11 +132,14 @@ def _wrong_sums(connection: Connection) -> Iterator[str]:
             d.c.receipt_id,
             d.c.cost_pico,
             func.coalesce(d.c.frontier_cost_pico, 0).label("frontier_cost_pico"),
-            total(c.c.purpose != "frontier").label("of_calls"),
+            s.c.cost_pico.label("shadow_cost_pico"),
+            total(c.c.purpose.not_in(BESIDE)).label("of_calls"),
             total(c.c.purpose == "frontier").label("of_frontier_calls"),
+            total(c.c.purpose == "shadow").label("of_shadow_calls"),
         )
         .join_from(d, c, c.c.decision_id == d.c.receipt_id, isouter=True)
-        .group_by(d.c.receipt_id, d.c.cost_pico, d.c.frontier_cost_pico)
+        .outerjoin(s, s.c.receipt_id == d.c.receipt_id)
+        .group_by(d.c.receipt_id, d.c.cost_pico, d.c.frontier_cost_pico, s.c.cost_pico)
     )
     for row in connection.execute(query.execution_options(yield_per=1000)).mappings():
         name = f"receipt {row['receipt_id']}"
@@ -147,4 +152,10 @@ def _wrong_sums(connection: Connection) -> Iterator[str]:
             yield (
                 f"{name}: the frontier beside it cost {row['frontier_cost_pico']} pico-dollars, "
                 f"its calls {row['of_frontier_calls']}"
+            )
+        # None: not asked, or cut short by a kill, with nothing that claims a sum.
+        if row["shadow_cost_pico"] not in (None, row["of_shadow_calls"]):
+            yield (
+                f"{name}: its shadow cost {row['shadow_cost_pico']} pico-dollars, its calls "
+                f"{row['of_shadow_calls']}"
             )

@@ -14,6 +14,7 @@ from consensus.ballots import PICO, Usage
 from consensus.errors import BudgetError, DeadlineError, FailureClass
 
 __all__ = [
+    "BESIDE",
     "Budget",
     "CallRecord",
     "CallSink",
@@ -27,7 +28,12 @@ __all__ = [
     "Turn",
 ]
 
-Purpose = Literal["ballot", "repair", "debate", "frontier", "grade", "candidate", "classify"]
+Purpose = Literal[
+    "ballot", "repair", "debate", "frontier", "shadow", "grade", "candidate", "classify"
+]
+
+BESIDE: frozenset[Purpose] = frozenset({"frontier", "shadow"})
+"""Purposes of calls that stand beside a decision: their cost is not the decision's own."""
 
 PriceBasis = Literal[
     "none", "served", "estimated_price", "estimated_usage", "estimated_price_and_usage"

@@ -42,7 +42,7 @@ def test_the_same_tables_compile_for_both_databases(name: str) -> None:
     ]
     assert len(ddl) > 4
     money = [line for one in ddl for line in one.splitlines() if "cost_pico" in line]
-    assert len(money) == 3
+    assert len(money) == 4
     assert all("BIGINT" in line for line in money)
 
 

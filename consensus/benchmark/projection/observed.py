@@ -19,6 +19,7 @@ from consensus.benchmark.projection.tariff import Tokens
 from consensus.benchmark.projection.traffic import Flow
 from consensus.errors import DataError
 from consensus.ledger.attribution import observed_days
+from consensus.models.protocol import BESIDE
 from consensus.policy.route import Route, route_type
 from consensus.policy.table import PolicyTable
 
@@ -204,7 +205,7 @@ def _calls(span: tuple[float | None, float | None]) -> Select[Any]:
             func.sum(c.c.cost_pico).label("cost_pico"),
         )
         .join_from(c, d, c.c.decision_id == d.c.receipt_id)
-        .where(c.c.purpose != "frontier")
+        .where(c.c.purpose.not_in(BESIDE))
     )
     return _within(query, d.c.created_at, span).group_by(*keys)
 
