@@ -30,7 +30,7 @@ from consensus.models.factory import ClientFactory, provider_of
 from consensus.models.gateway import Gateway
 from consensus.models.prices import PriceBook
 from consensus.models.protocol import Deadline, ModelClient
-from consensus.oracles import Rubric
+from consensus.oracles import PythonOracle, Rubric
 from consensus.panel.asking import ask
 from consensus.panel.book import PromptBook
 from consensus.policy.table import PolicyTable
@@ -123,6 +123,10 @@ class Run:
             SuiteError: an oracle broke.
             DataError: the folder cannot be written.
         """
+        for name in {case.type for case in self.suite.cases}:
+            oracle = self.suite.types[name].oracle
+            if isinstance(oracle, PythonOracle):
+                oracle.prepare()
         cap = None if max_usd is None else round(max_usd * PICO)
         outcome = RunOutcome(self.folder, len(self.jobs))
         answers: list[Answered] = []

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from consensus.errors import SuiteError
 from consensus.oracles.matching import Exact, Label, Normalisation, Numeric
-from consensus.oracles.python import PythonOracle, load_function
+from consensus.oracles.python import PythonOracle, read_source
 from consensus.oracles.ranking import Ranking
 from consensus.oracles.rubric import Rubric
 from consensus.oracles.structured import Fields, JsonSchema
@@ -161,8 +161,9 @@ class PythonDeclared(_Declared):
 
     def build(self, folder: Path) -> Oracle:
         """The oracle."""
-        function, source = load_function(_inside(folder, self.file), self.function)
-        return PythonOracle(function, source, self.graded, self.floor, name=self.function)
+        path = _inside(folder, self.file)
+        source = read_source(path, self.function)
+        return PythonOracle(path, self.function, source, self.graded, self.floor)
 
 
 OracleDeclaration = Annotated[

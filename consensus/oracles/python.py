@@ -2,6 +2,8 @@
 
 It runs because the user named it (``kind = "python"`` with ``file`` and ``function``), in this
 process and with this process's rights. Nothing else in a suite, policy or tape is executed.
+Reading or checking a suite or policy only parses the file; it is run by what judges with it: an
+engine, a benchmark run, a replay. So looking at a stranger's folder runs nothing of his.
 
 It is called with the answer and the reference (None where nothing is known); before an action it
 also gets the whole task, as its constructor takes it, where it has a parameter ``task``.
@@ -9,6 +11,7 @@ also gets the whole task, as its constructor takes it, where it has a parameter 
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import math
 from collections.abc import Callable
@@ -19,32 +22,57 @@ from pathlib import Path
 from consensus.errors import SuiteError
 from consensus.oracles.verdicts import Json, Verdict, content_hash
 
-__all__ = ["PythonOracle", "load_function"]
+__all__ = ["PythonOracle", "read_source"]
 
 
 @dataclass(frozen=True)
 class PythonOracle:
-    """Whatever a function returns: a bool, a number in [0, 1], or a :class:`Verdict`."""
+    """Whatever a function returns: a bool, a number in [0, 1], or a :class:`Verdict`.
 
-    function: Callable[..., object]
+    Attributes:
+        file: where it is from.
+        function: its name there.
+        source: the bytes of the file, as they were read when it was declared; these are run.
+        graded: whether it returns any number from 0 to 1.
+        floor: number at which an answer is acceptable.
+    """
+
+    file: Path
+    function: str
     source: bytes
     graded: bool = False
     floor: float = 1.0
-    name: str = "python"
     needs_reference: bool = field(default=False)
+
+    @property
+    def name(self) -> str:
+        """Its function's name."""
+        return self.function
 
     @property
     def sha256(self) -> str:
         """Content hash: the file's bytes are part of it."""
-        settings = {"function": self.function.__name__, "graded": self.graded, "floor": self.floor}
+        settings = {"function": self.function, "graded": self.graded, "floor": self.floor}
         return content_hash("python", 1, settings, self.source)
+
+    def prepare(self) -> None:
+        """Run the file, so that a broken one is found before anything is paid.
+
+        Raises:
+            SuiteError: it does not import, or has no such function once it is run.
+        """
+        _ = self._callable
+
+    @cached_property
+    def _callable(self) -> Callable[..., object]:
+        return _run(self.file, self.source, self.function)
 
     @cached_property
     def _takes_task(self) -> bool:
         from inspect import signature
 
         try:
-            return "task" in signature(self.function).parameters
+            return "task" in signature(self._callable).parameters
         except (TypeError, ValueError):
             return False
 
@@ -52,14 +80,15 @@ class PythonOracle:
         """Judge one answer.
 
         Raises:
-            SuiteError: the function raised, or returned what is no verdict; never a score.
+            SuiteError: the function cannot be had, raised, or returned what is no verdict; never a
+                score.
         """
         more = {"task": task} if self._takes_task and task is not None else {}
         try:
-            result = self.function(answer, reference, **more)
+            result = self._callable(answer, reference, **more)
         except Exception as error:
             raise SuiteError(
-                f"oracle function {self.function.__name__!r} raised {type(error).__name__}"
+                f"oracle function {self.function!r} raised {type(error).__name__}"
             ) from error
         if isinstance(result, Verdict):
             return result
@@ -68,36 +97,62 @@ class PythonOracle:
         if isinstance(result, int | float) and math.isfinite(result) and 0 <= result <= 1:
             if not self.graded and result not in {0, 1}:
                 raise SuiteError(
-                    f"oracle function {self.function.__name__!r} returned {result} and is not "
+                    f"oracle function {self.function!r} returned {result} and is not "
                     "declared graded",
                     fix="graded = true",
                 )
             return Verdict(float(result), result >= self.floor - 1e-12)
         raise SuiteError(
-            f"oracle function {self.function.__name__!r} returned {type(result).__name__}; a bool "
+            f"oracle function {self.function!r} returned {type(result).__name__}; a bool "
             "or a number from 0 to 1 was expected"
         )
 
 
-def load_function(file: Path, name: str) -> tuple[Callable[..., object], bytes]:
-    """Load a named function from a file that the user named.
+def read_source(file: Path, function: str) -> bytes:
+    """The bytes of a file that the user named, if they parse and name that function.
+
+    Nothing of it is run.
 
     Raises:
-        SuiteError: no such file or function, or the file does not import.
+        SuiteError: no such file or function, or it is no Python.
     """
-    from importlib.util import module_from_spec, spec_from_file_location
-
     try:
         source = file.read_bytes()
     except OSError as error:
         raise SuiteError(f"cannot be read: {error.strerror}", where=str(file)) from None
-    tag = hashlib.sha256(source).hexdigest()[:12]
-    spec = spec_from_file_location(f"consensus_oracle_{tag}", file)
-    if spec is None or spec.loader is None:
-        raise SuiteError("is no Python file", where=str(file))
-    module = module_from_spec(spec)
     try:
-        spec.loader.exec_module(module)
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        line = getattr(error, "lineno", None)
+        at = str(file) if line is None else f"{file}:{line}"
+        raise SuiteError(f"does not parse: {type(error).__name__}", where=at) from None
+    if function not in _bound(tree):
+        raise SuiteError(f"has no function {function!r}", where=str(file))
+    return source
+
+
+def _bound(tree: ast.Module) -> set[str]:
+    """Names that a module's own lines may bind, under whatever conditions."""
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            names |= {(alias.asname or alias.name).partition(".")[0] for alias in node.names}
+    return names
+
+
+def _run(file: Path, source: bytes, name: str) -> Callable[..., object]:
+    import sys
+    from types import ModuleType
+
+    module = ModuleType(f"consensus_oracle_{hashlib.sha256(source).hexdigest()[:12]}")
+    module.__file__ = str(file)
+    sys.modules[module.__name__] = module  # where dataclasses and pickles look for it
+    try:
+        exec(compile(source, str(file), "exec"), module.__dict__)  # noqa: S102 - the user named it
     except Exception as error:
         raise SuiteError(
             f"does not import: {type(error).__name__}: {error}", where=str(file)
@@ -105,4 +160,4 @@ def load_function(file: Path, name: str) -> tuple[Callable[..., object], bytes]:
     function = getattr(module, name, None)
     if not callable(function):
         raise SuiteError(f"has no function {name!r}", where=str(file))
-    return function, source
+    return function  # type: ignore[no-any-return]

@@ -3,7 +3,7 @@
 A row names one as its ``oracle`` (what the answer must be, in profiles and certificates) and one as
 its ``gate`` (what an outcome must pass before it acts). Files are named relative to the policy file
 that declares the oracle, and must lie in its folder. A Python oracle is code that the user named in
-his own policy, and the only code that a policy can run; it is loaded when the policy is.
+his own policy, and the only code that a policy can run: an engine runs it, a check only parses it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from consensus.errors import PolicyError, SuiteError
-from consensus.oracles import Oracle, Rubric, declare_oracle
+from consensus.oracles import Oracle, PythonOracle, Rubric, declare_oracle
 from consensus.policy.findings import suggest
 from consensus.policy.rows import TaskRow
 from consensus.policy.table import PolicyTable
@@ -20,7 +20,15 @@ from consensus.policy.table import PolicyTable
 if TYPE_CHECKING:
     from consensus.policy.route import Route
 
-__all__ = ["gate_name", "grader_of", "graders", "oracle_of", "scored_by", "why_no_gate"]
+__all__ = [
+    "gate_name",
+    "grader_of",
+    "graders",
+    "oracle_of",
+    "prepare_oracles",
+    "scored_by",
+    "why_no_gate",
+]
 
 
 def oracle_of(table: PolicyTable, name: str) -> Oracle:
@@ -51,6 +59,25 @@ def oracle_of(table: PolicyTable, name: str) -> Oracle:
         raise PolicyError(message, where=cited, fix=error.fix) from error
     table._oracles[name] = made
     return made
+
+
+def prepare_oracles(table: PolicyTable) -> None:
+    """Run the Python that the policy's oracles name, before any decision needs it.
+
+    Raises:
+        PolicyError: it does not import; with the place of its table.
+    """
+    for name in table.oracles:
+        oracle = oracle_of(table, name)
+        if isinstance(oracle, PythonOracle):
+            try:
+                oracle.prepare()
+            except SuiteError as error:
+                raise PolicyError(
+                    f"oracles.{name}: {error.where}: {error.message}",
+                    where=str(table.place("oracles", name) or table.source),
+                    fix=error.fix,
+                ) from error
 
 
 def why_no_gate(oracle: Oracle) -> str | None:

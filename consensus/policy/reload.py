@@ -23,6 +23,7 @@ from consensus.models.gateway import Gateway
 from consensus.models.prices import PriceBook
 from consensus.panel.book import PromptBook, load_prompts
 from consensus.policy.load import find_policy, find_prompts, load_policy
+from consensus.policy.oracles import prepare_oracles
 from consensus.policy.table import PolicyTable
 
 __all__ = ["POLL_S", "PolicyStatus", "Rules", "Setup", "Succession", "load_rules", "watched_files"]
@@ -95,6 +96,7 @@ def load_rules(policy: str | Path | PolicyTable | None, prompts: str | Path | No
     before = {} if isinstance(policy, PolicyTable) else _digests(_said(policy, folder))
     book = load_prompts(folder)
     table = load_policy(policy, prompts=book)
+    prepare_oracles(table)
     if isinstance(policy, PolicyTable):
         return Rules(table, PriceBook(overrides=table.price_overrides()), book)
     named = {path for path in watched_files(policy, folder, table) if str(path) not in before}

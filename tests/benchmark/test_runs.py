@@ -314,6 +314,18 @@ async def test_a_python_oracle_that_raises_ends_the_run_with_the_case_named(
         await run.go()
 
 
+async def test_a_python_oracle_that_does_not_import_is_refused_before_any_call(
+    tmp_path: Path,
+) -> None:
+    toml = SUITE + 'oracle = { kind = "python", file = "o.py", function = "judge" }'
+    root = suite_folder(tmp_path, toml, refunds(2))
+    (root / "o.py").write_text("import no_such_module\ndef judge(answer, reference): ...\n")
+    with await opened(tmp_path) as run:
+        with pytest.raises(SuiteError, match="does not import: ModuleNotFoundError"):
+            await run.go()
+        assert not lines(tmp_path / "run" / "tape.jsonl")
+
+
 async def test_a_model_without_a_price_is_refused_before_any_call(tmp_path: Path) -> None:
     suite_folder(tmp_path)
     with pytest.raises(PriceError):

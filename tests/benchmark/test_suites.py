@@ -137,14 +137,17 @@ def test_a_broken_declaration_is_named_with_its_line(
     assert str(error.where).endswith("suite.toml" if line is None else f"suite.toml:{line}")
 
 
-def test_a_python_oracle_that_does_not_import_is_refused_before_any_run(tmp_path: Path) -> None:
+def test_a_python_oracle_that_does_not_parse_is_refused_and_nothing_of_it_runs(
+    tmp_path: Path,
+) -> None:
     toml = SUITE + 'oracle = { kind = "python", file = "o.py", function = "judge" }'
     root = suite_folder(tmp_path, toml)
-    (root / "o.py").write_text("import nosuchmodule_at_all\n")
+    (root / "o.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\ndef judge(:\n")
     error = refusal(root)
-    assert str(error.where).endswith("o.py")
-    assert "does not import" in error.message
+    assert str(error.where).endswith("o.py:2")
+    assert "does not parse" in error.message
     assert "suite.toml:7" in error.message
+    assert not (tmp_path / "ran").exists()
 
 
 def test_all_faults_are_found_at_once(tmp_path: Path) -> None:

@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 
+from consensus.engine import Engine
 from consensus.errors import PolicyError
 from consensus.models.prices import PriceBook
 from consensus.oracles import JsonSchema, PythonOracle, Rubric
 from consensus.policy import check, load_policy, parse_policy, route_type
 from consensus.policy.estimate import GRADE_TOKENS, PROMPT_TOKENS, TYPICAL_INPUT, estimate
-from consensus.policy.oracles import gate_name, graders, oracle_of, scored_by
+from consensus.policy.oracles import gate_name, graders, oracle_of, prepare_oracles, scored_by
 from consensus.policy.table import PolicyTable
 from tests.policy.books import TIERS, Book, table_of, write
 
@@ -56,15 +57,9 @@ def test_an_oracle_is_made_once_a_table(tmp_path: Path) -> None:
     body = f"p = __import__('pathlib').Path({str(log)!r})\np.write_text(p.read_text() + 'x')\n"
     found = table(tmp_path, code=body + CODE)
     assert oracle_of(found, "code") is oracle_of(found, "code")
+    prepare_oracles(found)
+    assert oracle_of(found, "code").judge("x").passed
     assert log.read_text() == "x"
-
-
-def test_reading_a_table_runs_no_code_and_a_strict_load_does(tmp_path: Path) -> None:
-    log = tmp_path / "log"
-    found = table(tmp_path, code=f"open({str(log)!r}, 'x').close()\n" + CODE)
-    assert not log.exists()
-    load_policy(found, prices=Book())
-    assert log.exists()
 
 
 def test_a_changed_file_is_read_again_by_the_next_table(tmp_path: Path) -> None:
@@ -99,7 +94,7 @@ def test_one_oracle_may_not_be_declared_twice(tmp_path: Path) -> None:
         ('kind = "rubric"\ngrader = 3', "oracles.o.grader: must be a string"),
         ('kind = "python"\nfile = "none.py"\nfunction = "f"', "none.py: cannot be read"),
         ('kind = "python"\nfile = "../x.py"\nfunction = "f"', "lies outside its folder"),
-        ('kind = "python"\nfile = "bad.py"\nfunction = "f"', r"bad.py: does not import: Syntax"),
+        ('kind = "python"\nfile = "bad.py"\nfunction = "f"', r"bad.py:1: does not parse: Syntax"),
         ('kind = "python"\nfile = "good.py"\nfunction = "g"', r"good.py: has no function 'g'"),
         ('kind = "json_schema"\nschema = { type = 3 }', "no JSON Schema"),
         ('kind = "rubric"\ngrader = "x/y"\nfloor = 9.0', "from 1 to 5"),
@@ -291,3 +286,27 @@ def test_a_graders_calls_are_in_the_estimate(tmp_path: Path, row: str, calls: in
     plain = sum(hop.seats.values()) * (TYPICAL_INPUT + PROMPT_TOKENS + 150)
     more = calls * (TYPICAL_INPUT + PROMPT_TOKENS + 150 + GRADE_TOKENS)
     assert hop.usd == pytest.approx((plain + more) / 1e6)
+
+
+CODE_ORACLE = 'version = 1\n[oracles.o]\nkind = "python"\nfile = "code.py"\nfunction = "f"\n'
+
+
+def test_reading_a_policy_runs_nothing_of_it_and_an_engine_does(tmp_path: Path) -> None:
+    ran = tmp_path / "ran"
+    (tmp_path / "code.py").write_text(
+        f"open({str(ran)!r}, 'w').close()\ndef f(answer, reference): return True\n"
+    )
+    (tmp_path / "policy.toml").write_text(CODE_ORACLE)
+    load_policy(tmp_path / "policy.toml")
+    assert not ran.exists()
+    Engine(tmp_path / "policy.toml", ledger=False)
+    assert ran.exists()
+
+
+def test_code_that_does_not_import_is_refused_when_an_engine_is_made(tmp_path: Path) -> None:
+    (tmp_path / "code.py").write_text("import no_such_module\ndef f(answer, reference): ...\n")
+    (tmp_path / "policy.toml").write_text(CODE_ORACLE)
+    with pytest.raises(PolicyError) as caught:
+        Engine(tmp_path / "policy.toml", ledger=False)
+    assert str(caught.value.where).endswith("policy.toml:2")
+    assert "code.py: does not import: ModuleNotFoundError" in caught.value.message
