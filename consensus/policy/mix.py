@@ -8,11 +8,11 @@ all see the same strategy.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Sequence
 
+from consensus.models.coins import coin as salted
 from consensus.policy.rows import Mixed
 from consensus.tasks import Task
 
@@ -25,8 +25,7 @@ a half would see one strategy more often than the other half."""
 
 def coin(key: str) -> float:
     """A number in [0, 1) from sha256(``mix-0:KEY``): its first 8 bytes, big-endian, over 2⁶⁴."""
-    digest = hashlib.sha256(f"{COIN}:{key}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") / 2.0**64
+    return salted(key, salt=COIN)
 
 
 def coin_of(task: Task) -> float:
