@@ -61,7 +61,10 @@ def new_columns(table: str, *names: str) -> Step:
     return step
 
 
-MIGRATIONS: tuple[Step, ...] = (new_tables("shadows", "labels"),)
+MIGRATIONS: tuple[Step, ...] = (
+    new_tables("shadows", "labels"),
+    new_tables("watch_state", "incidents"),
+)
 """In order: the first takes version 1 to 2, the next 2 to 3, and so on. Append only."""
 
 

@@ -26,7 +26,17 @@ from sqlalchemy import (
     text,
 )
 
-__all__ = ["calls", "decisions", "jobs", "labels", "meta", "metadata", "shadows"]
+__all__ = [
+    "calls",
+    "decisions",
+    "incidents",
+    "jobs",
+    "labels",
+    "meta",
+    "metadata",
+    "shadows",
+    "watch_state",
+]
 
 metadata = MetaData()
 
@@ -174,5 +184,37 @@ labels = Table(
         unique=True,
         sqlite_where=text("superseded_at IS NULL"),
         postgresql_where=text("superseded_at IS NULL"),
+    ),
+)
+
+watch_state = Table(
+    "watch_state",
+    metadata,
+    # How far the watch has read, and what it has counted of each row.
+    Column("name", String(192), primary_key=True),
+    Column("value", Text, nullable=False),
+)
+
+incidents = Table(
+    "incidents",
+    metadata,
+    Column("incident_id", String(64), primary_key=True),
+    # Empty where it is of no one task type.
+    Column("task_type", String(128), nullable=False),
+    Column("cause", String(320), nullable=False),
+    Column("baseline", String(64), nullable=False),
+    Column("opened_at", Double, nullable=False),
+    Column("evidence", Text, nullable=False),
+    Column("told", Text, nullable=False),
+    Column("closed_at", Double),
+    Column("closed_by", String(256)),
+    Index("incidents_by_time", "opened_at"),
+    Index(
+        "incidents_open",
+        "task_type",
+        "cause",
+        unique=True,
+        sqlite_where=text("closed_at IS NULL"),
+        postgresql_where=text("closed_at IS NULL"),
     ),
 )
