@@ -27,6 +27,7 @@ from consensus.ledger.store import Ledger
 from consensus.models.factory import ClientFactory, provider_of
 from consensus.models.gateway import CallContext, Gateway
 from consensus.models.ids import new_id
+from consensus.models.observing import CallObserver
 from consensus.models.prices import PriceBook
 from consensus.models.protocol import Budget, Deadline, ModelClient
 from consensus.models.tape import PaidSource, Tape
@@ -38,6 +39,7 @@ from consensus.policy.reload import POLL_S, PolicyStatus, Rules, Setup, Successi
 from consensus.policy.route import Route, route
 from consensus.policy.table import PolicyTable
 from consensus.tasks import KINDS, Task, parse_task
+from consensus.telemetry import Telemetry
 from consensus.walking import Walk, Windows, ask_frontier, walk
 
 __all__ = ["Engine", "in_order", "refused"]
@@ -56,6 +58,8 @@ class Engine:
         clients: provider name → client, in place of the real ones (tests, your own transport).
         tape: a :class:`~consensus.models.tape.Tape`, or a file: answers recorded there are given
             again without a call, and new ones are recorded.
+        telemetry: where decisions are traced and counted; None: the process's own OpenTelemetry, if
+            it has set one up.
         reload: look at the files of policy and prompts every so many seconds (True: 2), and put
             what has changed in force between decisions. A decision goes by one table, one price
             book and one book of prompts from its beginning to its end. A file that is broken keeps
@@ -75,6 +79,7 @@ class Engine:
         clients: Mapping[str, ModelClient] | None = None,
         tape: Tape | str | Path | None = None,
         reload: bool | float = False,
+        telemetry: Telemetry | None = None,
     ) -> None:
         if reload < 0:
             raise DeclarationError(f"reload must be true or a number of seconds, not {reload}")
@@ -88,6 +93,7 @@ class Engine:
         self._tape = Tape(tape) if isinstance(tape, str | Path) else tape
         self._preparing: dict[str, asyncio.Lock] = {}
         self._windows = Windows()
+        self.telemetry = telemetry or Telemetry()
 
     async def __aenter__(self) -> Self:
         self._start()
@@ -211,31 +217,35 @@ class Engine:
         earlier: PaidCalls | None = None,
         setup: Setup | None = None,
     ) -> Decision:
-        async with (setup or self._start()).held() as rules:
-            return await self._decide_by(rules, task, frontier, decision_id, earlier)
+        with self.telemetry.decision(task.type, task.kind, decision_id) as watch:
+            async with (setup or self._start()).held() as rules:
+                own = _Own(decision_id, earlier, watch.observer)
+                decision = await self._decide_by(rules, task, frontier, own)
+            watch.decided(decision)
+        return decision
 
     async def _decide_by(
         self,
         setup: Setup,
         task: Task,
         frontier: str | None,
-        decision_id: str,
-        earlier: PaidCalls | None,
+        own: _Own,
     ) -> Decision:
         """Decide under these rules, whatever is in force before it is done."""
+        decision_id, earlier = own.decision_id, own.earlier
         if frontier is not None:
             setup.prices.price(frontier)
-        task, way, spent = await self._routed(setup, task, decision_id, earlier)
+        task, way, spent = await self._routed(setup, task, own)
         named = (*way.models, *graders(setup.table, way), *([frontier] if frontier else ()))
         await self._prepare(setup, named)
         started = time.perf_counter() - spent.seconds
-        context = _context(task, way, decision_id, earlier, spent)
+        context = _context(task, way, own, spent)
         panel = walk(task, way, context, setup, windows=self._windows, started=started)
         if frontier is None:
             walked = await panel
             beside = None
         else:
-            its = replace(context, paid=_own(earlier, decision_id, frontier=True))
+            its = replace(context, paid=own.paid(frontier=True))
             walked, answer = await both(panel, ask_frontier(setup, task, its, frontier))
             beside = frontier_of(frontier, answer)
         unused = () if earlier is None else earlier.unused(decision_id)
@@ -250,9 +260,7 @@ class Engine:
             measured["routing_pico"] = spent.pico
         return await self._finish(setup, task, way, walked, decision_id, measured, beside)
 
-    async def _routed(
-        self, setup: Setup, task: Task, decision_id: str, earlier: PaidCalls | None
-    ) -> tuple[Task, Route, _Spent]:
+    async def _routed(self, setup: Setup, task: Task, own: _Own) -> tuple[Task, Route, _Spent]:
         """The task under its type, its route, and what it took to find that out.
 
         Only what depends on the content is classified; a call that this takes has the cap and the
@@ -265,7 +273,7 @@ class Engine:
         declared = table.classifier
         await self._prepare(setup, [declared.model] if declared and declared.model else [])
         began = time.perf_counter()
-        context = _context(task, plain, decision_id, earlier, _NOTHING)
+        context = _context(task, plain, own, _NOTHING)
         seen = await classify(setup, task, context)
         if seen is None:
             return task, plain, _NOTHING
@@ -391,20 +399,34 @@ class _Spent:
 _NOTHING = _Spent()
 
 
-def _context(
-    task: Task, way: Route, decision_id: str, earlier: PaidCalls | None, spent: _Spent
-) -> CallContext:
+@dataclass(frozen=True, slots=True)
+class _Own:
+    """What is one decision's own: its id, what it has paid for already, who watches its calls."""
+
+    decision_id: str
+    earlier: PaidCalls | None
+    observer: CallObserver | None
+
+    def paid(self, *, frontier: bool) -> PaidSource | None:
+        """What it paid for before it was cut short: its panel's, or its frontier's."""
+        if self.earlier is None:
+            return None
+        return self.earlier.of(CallScope(self.decision_id, frontier=frontier))
+
+
+def _context(task: Task, way: Route, own: _Own, spent: _Spent) -> CallContext:
     budget = Budget(way.budget_pico)
     budget.settle(0, spent.pico)
     left = None if way.deadline_s is None else max(0.0, way.deadline_s - spent.seconds)
     return CallContext(
-        decision_id=decision_id,
+        decision_id=own.decision_id,
         seat=0,
         purpose="ballot",
         task_type=task.type,
         budget=budget,
         deadline=Deadline(left),
-        paid=_own(earlier, decision_id, frontier=False),
+        paid=own.paid(frontier=False),
+        observer=own.observer,
     )
 
 
@@ -416,8 +438,3 @@ def _open_ledger(ledger: Ledger | str | Path | bool | None, table: PolicyTable) 
     settings = table.ledger
     path = ledger if isinstance(ledger, str | Path) else ledger_path(None, declared=settings.path)
     return Ledger(path, durability=settings.durability, store_text=settings.store_text)
-
-
-def _own(earlier: PaidCalls | None, decision_id: str, *, frontier: bool) -> PaidSource | None:
-    """What this decision paid for before it was cut short: its panel's, or its frontier's."""
-    return None if earlier is None else earlier.of(CallScope(decision_id, frontier=frontier))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from consensus.models.observing import CallObserver
 from consensus.models.protocol import Budget, Deadline, Purpose
 from consensus.models.tape import CompletionSource
 
@@ -20,6 +21,7 @@ class CallContext:
         fallbacks: models to ask, in order, when the request's own cannot answer.
         paid: answers that this decision has paid for already, before it was cut short. They are
             used before anything is sent, and are not recorded again.
+        observer: sees every call made with this context.
     """
 
     decision_id: str
@@ -31,3 +33,4 @@ class CallContext:
     context_guard: float = 0.8
     fallbacks: tuple[str, ...] = ()
     paid: CompletionSource | None = None
+    observer: CallObserver | None = None

@@ -99,6 +99,16 @@ class Gateway:
             LedgerError: a record could not be kept; the answer is not used.
             Every one of them carries the records of the attempts made as ``calls``.
         """
+        if ctx.observer is None:
+            return await self._answer(request, ctx)
+        with ctx.observer.call(request, ctx) as watch:
+            completion, records = await self._answer(request, ctx)
+            watch.answered(completion, records)
+            return completion, records
+
+    async def _answer(
+        self, request: Request, ctx: CallContext
+    ) -> tuple[Completion, tuple[CallRecord, ...]]:
         records: list[CallRecord] = []
         try:
             return await self._call(request, ctx, records), tuple(records)
