@@ -27,6 +27,8 @@ from consensus.models.protocol import CallRecord
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
+    from consensus.ledger.feedback import Waiting
+
 __all__ = ["Ledger", "NullLedger"]
 
 T = TypeVar("T")
@@ -363,6 +365,20 @@ class Ledger:
         for index in sorted(self.finished(job_id)):
             receipt = self.receipt(decision_id(job_id, index))
             yield index, receipt.decision.to_row(index=index)
+
+    # -- people ------------------------------------------------------------------------------------
+
+    def queue(
+        self, *, task_type: str | None = None, audit: float = 0.0, limit: int | None = None
+    ) -> tuple[Waiting, ...]:
+        """Decisions that wait for a person, the oldest first: see :func:`feedback.queue`."""
+        from consensus.ledger.feedback import queue
+
+        return queue(self, task_type=task_type, audit=audit, limit=limit)
+
+    def work(self, work: Callable[[Connection], T]) -> T:
+        """Write in the writer's thread, in a transaction of its own; block for the result."""
+        return self._work(work)
 
     # -- within ------------------------------------------------------------------------------------
 
