@@ -18,6 +18,8 @@ from consensus.models.protocol import CallRecord, Completion
 __all__ = [
     "CALL_COLUMNS",
     "DECISION_COLUMNS",
+    "SECONDS_A_DAY",
+    "TEXTUAL",
     "call_from_row",
     "call_row",
     "decision_id",
@@ -85,7 +87,7 @@ DECISION_COLUMNS = (
 
 SECONDS_A_DAY = 86_400
 
-_TEXTUAL = frozenset({"rank", "generate"})
+TEXTUAL = frozenset({"rank", "generate"})
 """Kinds whose outcome is judged text, which lists do not show."""
 
 
@@ -216,7 +218,7 @@ def decision_row(receipt: Receipt) -> tuple[Any, ...]:
     if job_id is None:
         job_id, task_index = job_of(receipt.receipt_id)
     stored, digest = receipt.pack()
-    shown = decision.outcome is not None and decision.kind not in _TEXTUAL
+    shown = decision.outcome is not None and decision.kind not in TEXTUAL
     return (
         receipt.receipt_id,
         job_id,
