@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from consensus.ballots import PICO
 from consensus.errors import TaskError
 from consensus.orchestrators.panel_session import BYTES_PER_TOKEN
+from consensus.policy.demotion import demotion_of
 from consensus.policy.mix import coin_of, toss
 from consensus.policy.resolve import Hop, Resolved, hops_of, resolve, row_path
 from consensus.policy.rows import Mixed, TaskRow, When
@@ -85,7 +86,7 @@ def route(table: PolicyTable, task: Task, *, category: str | None = None) -> Rou
         TaskError: if the row is for another kind of task.
         PolicyError: if the row cannot be followed (a strict load finds that earlier).
     """
-    return _route(table, task.type, task, category)
+    return _demoted(table, _route(table, task.type, task, category))
 
 
 def route_type(table: PolicyTable, task_type: str) -> Route:
@@ -93,7 +94,34 @@ def route_type(table: PolicyTable, task_type: str) -> Route:
 
     Of a row that mixes strategies it is the first one's; ``others`` holds the rest.
     """
-    return _route(table, task_type, None)
+    return _demoted(table, _route(table, task_type, None))
+
+
+def _demoted(table: PolicyTable, way: Route) -> Route:
+    """The way of a demoted row: its strongest step alone, under the row's own rules."""
+    demotion = demotion_of(table, way.task_type) if table.demoted else None
+    if demotion is None:
+        return way
+    last = way.hops[-1] if len(way.hops) > 1 else _frontier_hop(table, way)
+    where = table.cite("demoted", way.task_type)
+    said = f"{where}: since {demotion.since} by {last.name} alone: {demotion.why}"
+    return replace(way, hops=(last,), reasons=(*way.reasons, said), others=())
+
+
+def _frontier_hop(table: PolicyTable, way: Route) -> Hop:
+    """The step that stands in for a row which escalates to nobody; its own where there is none."""
+    key = ("demoted", way.task_type)
+    found = table._routes.get(key)
+    if isinstance(found, Hop):
+        return found
+    last = way.hops[-1]
+    if "frontier" in table.tiers:
+        row = table.tasks[way.task_type].model_copy(update={"escalate_to": ("frontier",)})
+        longer = table.model_copy(update={"tasks": {**table.tasks, way.task_type: row}})
+        longer._routes = {}
+        last = _route(longer, way.task_type, None).hops[-1]
+    table._routes[key] = last
+    return last
 
 
 def _route(

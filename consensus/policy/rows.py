@@ -424,6 +424,11 @@ class TaskRow(DefaultsRow):
         default=None, description="Quality below which no route may serve this type."
     )
     shadow: Shadow | None = Field(default=None, description="Share that a stronger route sees too.")
+    demote: bool | None = Field(
+        default=None,
+        description="true: an alarm takes the row to its last escalation, or to the tier frontier "
+        "where it has none, until it is promoted or certified anew.",
+    )
     certificate: Certificate | None = Field(
         default=None, description="What the row has earned; written by consensus policy accept."
     )

@@ -18,7 +18,16 @@ __all__ = ["MAX_FILES", "MAX_FILE_BYTES", "Sources", "read_sources"]
 MAX_FILE_BYTES = 1 << 20
 MAX_FILES = 500
 
-_NAMED = ("providers", "prices", "tiers", "framing_sets", "strategies", "oracles", "tasks")
+_NAMED = (
+    "providers",
+    "prices",
+    "tiers",
+    "framing_sets",
+    "strategies",
+    "oracles",
+    "tasks",
+    "demoted",
+)
 """Tables of names, merged over files; everything else stands in one file."""
 
 _AT = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")

@@ -15,8 +15,10 @@ from consensus.oracles import Oracle, OracleDeclaration
 from consensus.policy._lines import KeyPath
 from consensus.policy._types import ModelName, Name, Names, Strict
 from consensus.policy.consequences import CertificateSettings
+from consensus.policy.demotion import Demotion
 from consensus.policy.rows import DefaultsRow, StrategyTable, TaskRow
 from consensus.policy.settings import ClassifierTable, LedgerSettings, Price, ProviderSettings
+from consensus.policy.watch_settings import AlarmSettings, WatchSettings
 
 if TYPE_CHECKING:
     from consensus.models.factory import ProviderSettings as ClientSettings
@@ -60,6 +62,15 @@ class PolicyTable(Strict):
     certificates: CertificateSettings = Field(
         default=CertificateSettings(),
         description="What each consequence asks of a route, and how long evidence lasts.",
+    )
+    watch: WatchSettings = Field(
+        default=WatchSettings(), description="Production against each row's profile."
+    )
+    alarms: AlarmSettings = Field(
+        default=AlarmSettings(), description="Who is told when production differs."
+    )
+    demoted: dict[Name, Demotion] = Field(
+        default={}, description="Rows that serve by their strongest step; written by the watch."
     )
     classifier: ClassifierTable | None = Field(
         default=None,
