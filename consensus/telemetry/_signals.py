@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final
 
 from consensus._version import __version__
@@ -30,13 +31,14 @@ class Tracers:
 
     def __init__(self, provider: TracerProvider | None) -> None:
         self._given = provider
+        self._declared = _named_by(_TRACES_BY_ENVIRONMENT)
         self._known: tuple[TracerProvider, Tracer] | None = None
 
     def tracer(self) -> Tracer | None:
         """A tracer that leads somewhere, or None."""
         provider = self._given
         if provider is None:
-            if not _imported("opentelemetry.trace", _TRACES_BY_ENVIRONMENT):
+            if not (self._declared or "opentelemetry.trace" in sys.modules):
                 return None
             from opentelemetry import trace
 
@@ -54,13 +56,14 @@ class Meters:
 
     def __init__(self, provider: MeterProvider | None) -> None:
         self._given = provider
+        self._declared = _named_by(_METRICS_BY_ENVIRONMENT)
         self._made: tuple[MeterProvider, Mapping[str, Histogram]] | None = None
 
     def histograms(self) -> Mapping[str, Histogram] | None:
         """By metric name; None where nobody reads metrics."""
         provider = self._given
         if provider is None:
-            if not _imported("opentelemetry.metrics", _METRICS_BY_ENVIRONMENT):
+            if not (self._declared or "opentelemetry.metrics" in sys.modules):
                 return None
             from opentelemetry import metrics
 
@@ -73,14 +76,9 @@ class Meters:
         return self._made[1]
 
 
-def _imported(module: str, variable: str) -> bool:
-    if module in sys.modules:
-        return True
-    if not os.environ.get(variable):
-        return False
-    from importlib.util import find_spec
-
-    return find_spec("opentelemetry") is not None
+def _named_by(variable: str) -> bool:
+    """Whether the environment names a provider, which the API then makes when it is asked."""
+    return bool(os.environ.get(variable)) and find_spec("opentelemetry") is not None
 
 
 def _histograms(provider: MeterProvider) -> Mapping[str, Histogram]:
