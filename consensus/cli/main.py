@@ -16,7 +16,7 @@ import typer
 from typer.exceptions import TyperException
 
 from consensus._version import __version__
-from consensus.cli import audit, bench, cost, decide, doctor, init, ledger, models, policy
+from consensus.cli import audit, bench, cost, decide, doctor, init, ledger, models, policy, serve
 from consensus.errors import ConsensusError
 
 __all__ = ["app", "main"]
@@ -59,6 +59,7 @@ app.add_typer(audit.app, name="audit")
 app.add_typer(cost.app, name="cost")
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(models.app, name="models")
+app.add_typer(serve.app, name="serve")
 app.command("doctor")(doctor.doctor)
 
 

@@ -1,0 +1,97 @@
+"""What can be read: the policy, receipts, health, metrics, the API's own description."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from consensus._version import __version__
+from consensus.errors import LedgerError
+from consensus.policy.route import route_type
+from consensus.server.endpoint import plain
+from consensus.server.errors import ApiError
+from consensus.server.keys import Caller
+from consensus.server.service import Service
+
+__all__ = ["health", "metrics", "policy", "ready", "receipt"]
+
+
+async def policy(service: Service, caller: Caller, request: Request) -> Response:
+    """Show the table in force, as far as this caller may use it."""
+    status = service.engine.policy_status
+    table = service.table
+    rows = {name: _row(service, name) for name in table.tasks if caller.may(name)}
+    return plain(
+        {
+            "version": table.version_hash,
+            "current": status.current,
+            "error": status.error if caller.key is None or "*" in caller.key.types else None,
+            "loaded_at": status.loaded_at,
+            "reloads": status.reloads,
+            "tasks": rows,
+        }
+    )
+
+
+def _row(service: Service, name: str) -> dict[str, Any]:
+    way = route_type(service.table, name)
+    row, first = way.row, way.hops[0]
+    certificate = row.certificate
+    return {
+        "kind": row.kind,
+        "description": row.description,
+        "owner": row.owner,
+        "consequence": row.consequence,
+        "strategy": first.spec.orchestrator,
+        "seats": first.spec.seats,
+        "models": list(first.models),
+        "route": [hop.name for hop in way.hops],
+        "gate": row.gate,
+        "oracle": row.oracle,
+        "max_usd": row.max_usd,
+        "deadline_s": row.deadline_s,
+        "certificate": None
+        if certificate is None
+        else certificate.model_dump(mode="json", exclude_none=True),
+    }
+
+
+async def receipt(service: Service, caller: Caller, request: Request) -> Response:
+    """Show one decision's full record; to its own caller only."""
+    wanted = request.path_params["receipt_id"]
+    ledger = service.engine.ledger
+    missing = ApiError(404, "no_such_receipt", "there is no such receipt of this key")
+    if ledger is None or not caller.owns(wanted):
+        raise missing
+    try:
+        found = await asyncio.to_thread(ledger.receipt, wanted)
+    except LedgerError as error:
+        if "no receipt" in str(error) or "several receipts" in str(error):
+            raise missing from None
+        raise
+    if not caller.owns(found.receipt_id):
+        raise missing
+    return plain(found.model_dump(mode="json"), receipt=found.receipt_id)
+
+
+async def health(service: Service, caller: Caller, request: Request) -> Response:
+    """Say that the process is alive."""
+    return plain({"status": "ok", "version": __version__})
+
+
+async def ready(service: Service, caller: Caller, request: Request) -> Response:
+    """Say whether new work is taken: 200, or 503 while the server goes down."""
+    state = service.ready()
+    return plain(state, status=200 if state["ready"] else 503)
+
+
+async def metrics(service: Service, caller: Caller, request: Request) -> Response:
+    """Show Prometheus what all callers do; a key needs ``metrics = true``."""
+    if not caller.may_read_metrics():
+        raise ApiError(403, "metrics_not_allowed", "this key may not read metrics")
+    from prometheus_client import CONTENT_TYPE_LATEST
+
+    return Response(service.metrics.text(), headers={"content-type": CONTENT_TYPE_LATEST})
