@@ -12,7 +12,7 @@ from consensus.benchmark.replay import Replay
 if TYPE_CHECKING:
     from consensus.benchmark.study import Found
 
-__all__ = ["render_header", "render_study"]
+__all__ = ["grid", "render_header", "render_study"]
 
 _THIRD_DIGIT = 5.1e-4
 """Half a unit of the third digit, and a little for a published figure that was itself rounded."""
@@ -76,7 +76,8 @@ class _Numbers:
         return f"<details><summary>Commands</summary>\n\n{lines}\n\n</details>"
 
 
-def _grid(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def grid(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table."""
     lines = [" | ".join(head), " | ".join("---" for _ in head)]
     lines += [" | ".join(cell.replace("|", "\\|") for cell in row) for row in rows]
     return "\n".join(f"| {line} |" for line in lines)
@@ -106,7 +107,7 @@ def _singles(study: Study, results: Sequence[tuple[Replay, Replay]], numbers: _N
         "### Single models, one pass\n\n"
         "`--sample 0 --complete`, and on all cases with a missing answer counted as wrong (the "
         "command without `--complete`), beside the figure of the data set's README.\n\n"
-        + _grid(head, rows)
+        + grid(head, rows)
     )
 
 
@@ -147,7 +148,7 @@ def _passes(passes: Passes, found: Found, numbers: _Numbers) -> str:
         "Accuracy with ties shared / with a single right winner only. The README takes the first k "
         "passes on the cases that every model answered in full; so does the column beside it. The "
         "replay (the command) takes k passes in resampled orders, on the cases that this model and "
-        f"{passes.frontier} answered in full.\n\n" + _grid(head, rows)
+        f"{passes.frontier} answered in full.\n\n" + grid(head, rows)
     )
 
 
@@ -181,7 +182,7 @@ def _table(table: Table, results: Sequence[Replay], numbers: _Numbers) -> str:
         cells += [result.verdict.sentence] if table.ruled else []
         rows.append(cells)
     text = f"{table.text}\n\n" if table.text else ""
-    return f"### {table.title}\n\n{text}{_grid(head, rows)}"
+    return f"### {table.title}\n\n{text}{grid(head, rows)}"
 
 
 def _panel(names: Sequence[str], seats: int | None) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 from consensus.benchmark.replay import ReplaySettings
 from consensus.benchmark.run_format import RecordedRun
 
-__all__ = ["STUDIES", "Passes", "Row", "Single", "Study", "Table", "command_of"]
+__all__ = ["SHIPPED", "STUDIES", "Passes", "Row", "Single", "Study", "Table", "command_of"]
 
 
 @dataclass(frozen=True)
@@ -126,6 +126,9 @@ class Study:
     writer: Callable[[RecordedRun | None], str] | None = None
 
 
+SHIPPED = "benchmarks/"
+"""A data set whose folder begins so lies in the checkout."""
+
 _FLAGS = {
     "seats": "--seats",
     "variant": "--variant",
@@ -152,7 +155,8 @@ def command_of(folder: str, settings: ReplaySettings) -> str:
         parts.append("--complete")
     if settings.calibrate:
         parts += ["--calibrate", "half"]
-    return f'{shlex.join(parts)} --data "$CONSENSUS_DATA/{folder}"'
+    data = folder if folder.startswith(SHIPPED) else f'"$CONSENSUS_DATA/{folder}"'
+    return f"{shlex.join(parts)} --data {data}"
 
 
 def _row(label: str, frontier: str, panel: str, strategy: str = "vote", **more: Any) -> Row:
@@ -584,7 +588,19 @@ def _simulations(_: RecordedRun | None) -> str:
 
 _simulation = Study("simulation", "", "Simulations", writer=_simulations)
 
+
+def _live(run: RecordedRun | None) -> str:
+    from consensus.benchmark.live_study import render_live
+
+    if run is None:
+        raise ValueError("the live run's section reads its answers")
+    return render_live(run)
+
+
+_live_study = Study("live", f"{SHIPPED}recorded/judgement-local", "The live run", writer=_live)
+
 STUDIES: tuple[Study, ...] = (
+    _live_study,
     _rb2_study,
     _rb2_stopping,
     _rb2_auto,

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from consensus.benchmark._study_page import render_header, render_study
-from consensus.benchmark._study_rows import STUDIES, Passes, Row, Single, Study, Table
+from consensus.benchmark._study_rows import SHIPPED, STUDIES, Passes, Row, Single, Study, Table
 from consensus.benchmark.evidence import complete_cases, evidence_of, resolve_members
 from consensus.benchmark.recorded import load_run
 from consensus.benchmark.replay import Replay, ReplaySettings, replay
@@ -40,6 +40,8 @@ __all__ = [
     "select",
     "write_study",
 ]
+
+CHECKOUT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ def data_folder(given: Path | None) -> Path:
         DataError: where there is no such folder.
     """
     named = os.environ.get("CONSENSUS_DATA")
-    beside = Path(__file__).resolve().parents[3] / "shared" / "data"
+    beside = CHECKOUT.parent / "shared" / "data"
     folder = given or (Path(named) if named else beside)
     if not folder.is_dir():
         raise DataError(
@@ -164,9 +166,10 @@ def write_study(
         DataError: for a data set that is missing, and for a results file with a section that is
             opened and not closed. Then nothing is written.
     """
+    where = {study.name: _place(data, study.folder) for study in studies}
     for study in studies:
-        if study.folder and not (data / study.folder).is_dir():
-            raise DataError("no such data set", where=str(data / study.folder))
+        if study.folder and not where[study.name].is_dir():
+            raise DataError("no such data set", where=str(where[study.name]))
     old = out.read_text(encoding="utf-8") if out.exists() else ""
     replace_sections(old, {study.name: "" for study in studies}, where=str(out))
     sections = {"header": render_header(date)}
@@ -174,11 +177,11 @@ def write_study(
     for study in studies:
         progress(f"{study.name}: {study.folder or 'nothing is read'}")
         if study.folder and (loaded is None or loaded[0] != study.folder):
-            loaded = study.folder, load_run(data / study.folder)
+            loaded = study.folder, load_run(where[study.name])
         if study.writer is not None:
             sections[study.name] = study.writer(loaded[1] if study.folder and loaded else None)
         elif loaded is not None:
-            found = measure_study(loaded[1], study, _hashes(data / study.folder))
+            found = measure_study(loaded[1], study, _hashes(where[study.name]))
             sections[study.name] = render_study(found)
     # Minutes may have passed: what other writers put in meanwhile is kept.
     old = out.read_text(encoding="utf-8") if out.exists() else ""
@@ -226,6 +229,11 @@ def _last_before(text: str, name: str, order: Sequence[str]) -> str:
     earlier = order[: order.index(name)] if name in order else ()
     marks = (f"<!-- /study:{other} -->" for other in reversed(earlier))
     return next((mark for mark in marks if mark in text), "")
+
+
+def _place(data: Path, folder: str) -> Path:
+    """A data set's folder: of the data, or of the checkout where it is shipped."""
+    return CHECKOUT / folder if folder.startswith(SHIPPED) else data / folder
 
 
 _READ = ("answers.csv", "cases.jsonl")
