@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-pytest_plugins = ("tests.loopback.fixtures",)
+pytest_plugins = ("tests.loopback.fixtures", "tests.servers.fixtures")
 
 ROOT = Path(__file__).resolve().parent.parent
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
@@ -69,6 +69,16 @@ def _absent(part: str) -> str | None:
         from shutil import which
 
         return None if which("chromium") else "chromium is not installed"
+    if part in ("postgres", "redis"):
+        from importlib.util import find_spec
+
+        from tests.servers.real import binary
+
+        sql = part == "postgres"
+        driver, program = ("psycopg", "postgres") if sql else ("redis", "redis-server")
+        if find_spec(driver) is None:
+            return f"the driver {driver} is not installed"
+        return None if binary(program) else f"{program} is not installed"
     return f"unknown part {part!r}"
 
 

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from consensus.errors import LedgerError
-from consensus.ledger.database import Database, Durability, ledger_error
-from consensus.ledger.jobs import CallScope, Job, JobLock, PaidCalls, job_identity
+from consensus.ledger.database import Durability, HeldJob
+from consensus.ledger.jobs import CallScope, Job, PaidCalls, job_identity
+from consensus.ledger.opening import open_database
 from consensus.ledger.receipts import Receipt
 from consensus.ledger.rows import call_from_row, decision_id
 from consensus.ledger.writer import Entry, Writer, WriterStats, submit_and_wait
@@ -38,15 +39,18 @@ SHORTEST_PREFIX = 6
 
 
 class Ledger:
-    """Calls, decisions and jobs in one SQLite file.
+    """Calls, decisions and jobs in one SQLite file, or in a PostgreSQL database.
 
-    Opening it costs nothing: the file is made and brought to today's schema by the first use, in
+    Opening it costs nothing: the tables are made and brought to today's schema by the first use, in
     the writer's own thread (or by :meth:`open`). One ledger serves any number of event loops and
-    threads, and several processes may have the same file open.
+    threads, and several processes may have the same ledger open, with PostgreSQL on any machine.
 
     Args:
-        target: a path, an ``sqlite:///…`` URL, or ``:memory:`` (for tests; gone when closed).
+        target: a path, ``sqlite:///PATH``, ``postgresql://USER@HOST/DATABASE``, or ``:memory:``
+            (for tests; gone when closed).
         durability: ``process``: what was acknowledged survives kill -9. ``power``: a power cut too.
+            On PostgreSQL a commit is always on the server's disk before it is acknowledged;
+            ``power`` also refuses a server that runs without ``fsync``.
         store_text: where false, judged text is never written, and what models answered only until
             the decision is: it is then erased.
         busy_timeout_s: how long another process's lock is waited for before a record fails.
@@ -70,7 +74,7 @@ class Ledger:
         group_s: float = 0.005,
         must_exist: bool = False,
     ) -> None:
-        self._database = Database(
+        self._database = open_database(
             target, durability=durability, busy_timeout_s=busy_timeout_s, must_exist=must_exist
         )
         self.store_text = store_text
@@ -78,18 +82,18 @@ class Ledger:
         self._writer: Writer | None = None
         self._process = os.getpid()
         self._closed = False
-        self._locks: dict[str, JobLock] = {}
+        self._locks: dict[str, HeldJob] = {}
 
     # -- life --------------------------------------------------------------------------------------
 
     @property
     def path(self) -> Path | None:
-        """The file; None in memory."""
+        """The file; None in memory and on a server."""
         return self._database.path
 
     @property
     def where(self) -> str:
-        """The file as messages name it."""
+        """The place as messages name it; never with a user or a password."""
         return self._database.where
 
     @property
@@ -248,13 +252,13 @@ class Ledger:
         from sqlalchemy.exc import SQLAlchemyError
 
         self._running()
-        if self.path is None:
+        if self._database.private:
             return self._work(query)
         try:
-            with self._database.engine().connect() as connection:
+            with self._database.reading() as connection:
                 return query(connection)
         except SQLAlchemyError as error:
-            raise ledger_error(error, self._database) from error
+            raise self._database.error(error) from error
 
     # -- jobs --------------------------------------------------------------------------------------
 
@@ -304,8 +308,9 @@ class Ledger:
             return job
 
         job = self._work(begin)
-        if self.path is not None:
-            self._locks[job.job_id] = JobLock(self.path, job.job_id)
+        held = self._database.hold_job(job.job_id)
+        if held is not None:
+            self._locks[job.job_id] = held
         return job
 
     def finish_job(self, job: Job) -> None:

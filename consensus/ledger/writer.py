@@ -13,16 +13,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import sqlite3
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 from consensus.errors import LedgerError
-from consensus.ledger.database import Database, is_of_one_record, ledger_error
+from consensus.ledger.database import Database, LostConnectionError, Statement
 from consensus.ledger.rows import CALL_COLUMNS, DECISION_COLUMNS, call_row, decision_row
 
 if TYPE_CHECKING:
@@ -221,92 +220,90 @@ class Writer:
         self._write_records(entries[start:])
 
     def _do(self, entry: Entry) -> None:
-        try:
-            connection = self._open()
-            with connection.begin():
-                entry.result = entry.payload(connection)
-            self.stats.commits += 1
-        except Exception as error:  # noqa: BLE001 - whoever waits is told; the thread lives on
-            self._failed([entry], error)
+        for again in (True, False):
+            done = False
+            try:
+                connection = self._open()
+                with connection.begin():
+                    self._database.begin_work(connection)
+                    entry.result = entry.payload(connection)
+                    done = True
+                self.stats.commits += 1
+            except Exception as error:  # noqa: BLE001 - whoever waits is told; the thread lives on
+                lost = getattr(error, "connection_invalidated", False)
+                if lost:
+                    self._drop()
+                if lost and again and not done:  # before its commit: nothing has happened yet
+                    continue
+                self._failed([entry], error)
+            return
 
-    def _write_records(self, entries: Sequence[Entry]) -> None:
+    def _write_records(self, entries: Sequence[Entry], *, again: bool = True) -> None:
         """Write calls and receipts in one transaction; where one is to blame, it alone fails."""
         if not entries:
             return
         try:
-            driver = self._driver()
+            connection = self._open()
             self._database.check_place()
         except Exception as error:  # noqa: BLE001 - whoever waits is told; the thread lives on
             self._failed(entries, error)
             return
-        calls: list[tuple[Any, ...]] = []
-        again: list[tuple[Any, ...]] = []
-        receipts: list[tuple[Any, ...]] = []
-        good: list[Entry] = []
-        for entry in entries:
-            try:
-                if entry.kind == "call":
-                    (again if entry.payload.replayed else calls).append(call_row(entry.payload))
-                else:
-                    receipts.append(decision_row(entry.payload))
-            except Exception as error:  # noqa: BLE001 - this record alone cannot be written
-                self._failed([entry], error)
-            else:
-                good.append(entry)
+        rows, good = self._rows(entries)
         try:
-            self._commit(driver, calls, again, receipts)
+            self._commit(connection, rows)
+        except LostConnectionError as error:
+            self._drop()
+            if again:
+                self._write_records(good, again=False)
+            else:
+                self._failed(good, error.__cause__ or error)
         except Exception as error:  # noqa: BLE001 - whoever waits is told; the thread lives on
-            if driver.in_transaction:
-                driver.rollback()
-            if len(good) > 1 and is_of_one_record(error):
+            if not self._database.roll_back(connection):
+                self._drop()
+            if len(good) > 1 and self._database.blames_one_record(error):
                 for entry in good:
                     self._write_records([entry])
             else:
                 self._failed(good, error)
 
-    def _commit(
-        self,
-        driver: sqlite3.Connection,
-        calls: Sequence[tuple[Any, ...]],
-        again: Sequence[tuple[Any, ...]],
-        receipts: Sequence[tuple[Any, ...]],
-    ) -> None:
-        statements = [
-            *_statements("INSERT INTO calls", CALL_COLUMNS, calls),
-            # A replayed answer is the call that was already paid for: kept once.
-            *_statements("INSERT OR IGNORE INTO calls", CALL_COLUMNS, again),
-            *_statements("INSERT INTO decisions", DECISION_COLUMNS, receipts),
-        ]
-        if receipts and not self._keep_text:
-            statements.extend(_erasures(receipts))
+    def _rows(self, entries: Sequence[Entry]) -> tuple[_Rows, list[Entry]]:
+        """Entries as rows, and those that could be made into rows."""
+        rows = _Rows([], [], [])
+        good: list[Entry] = []
+        for entry in entries:
+            try:
+                rows.add(entry)
+            except Exception as error:  # noqa: BLE001 - this record alone cannot be written
+                self._failed([entry], error)
+            else:
+                good.append(entry)
+        return rows, good
+
+    def _commit(self, connection: Connection, rows: _Rows) -> None:
+        statements = rows.statements(self._database.mark, keep_text=self._keep_text)
         if not statements:
             return
-        # A lone statement is its own transaction: three times fewer waits for the GIL.
-        if len(statements) > 1:
-            driver.execute("BEGIN IMMEDIATE")
-        for sql, values in statements:
-            driver.execute(sql, values)
-        if len(statements) > 1:
-            driver.execute("COMMIT")
+        self._database.commit(connection, statements)
         self.stats.commits += 1
-        self.stats.rows += len(calls) + len(again) + len(receipts)
+        self.stats.rows += len(rows.calls) + len(rows.replayed) + len(rows.receipts)
 
     def _failed(self, entries: Sequence[Entry], error: BaseException) -> None:
         self.stats.failed_groups += 1
         for entry in entries:
-            entry.error = ledger_error(error, self._database)
+            entry.error = self._database.error(error)
             entry.error.__cause__ = error
 
     def _open(self) -> Connection:
         if self._connection is None:
-            connection = self._database.engine().connect()
-            self._connection = connection.execution_options(begin="BEGIN IMMEDIATE")
+            self._connection = self._database.writing()
         return self._connection
 
-    def _driver(self) -> sqlite3.Connection:
-        driver = self._open().connection.driver_connection
-        assert isinstance(driver, sqlite3.Connection)  # noqa: S101 - the only backend
-        return driver
+    def _drop(self) -> None:
+        """Let go of a connection that is of no use any more."""
+        if self._connection is not None:
+            self._connection.invalidate()
+            self._connection.close()
+            self._connection = None
 
     def _let_go(self) -> None:
         if self._connection is not None:
@@ -323,24 +320,55 @@ def submit_and_wait(writer: Writer, work: Callable[[Connection], T]) -> T:
     return result
 
 
-def _statements(
-    head: str, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]
-) -> list[tuple[str, list[Any]]]:
-    group = f"({','.join('?' * len(columns))})"
-    found = []
+class _Rows(NamedTuple):
+    """A group, as rows of its tables."""
+
+    calls: list[tuple[Any, ...]]
+    replayed: list[tuple[Any, ...]]
+    receipts: list[tuple[Any, ...]]
+
+    def add(self, entry: Entry) -> None:
+        if entry.kind == "call":
+            rows = self.replayed if entry.payload.replayed else self.calls
+            rows.append(call_row(entry.payload))
+        else:
+            self.receipts.append(decision_row(entry.payload))
+
+    def statements(self, mark: str, *, keep_text: bool) -> list[Statement]:
+        found = [
+            *_inserts("calls", CALL_COLUMNS, self.calls, mark),
+            # A replayed answer is the call that was already paid for: kept once.
+            *_inserts("calls", CALL_COLUMNS, self.replayed, mark, " ON CONFLICT DO NOTHING"),
+            *_inserts("decisions", DECISION_COLUMNS, self.receipts, mark),
+        ]
+        if self.receipts and not keep_text:
+            found.extend(_erasures(self.receipts, mark))
+        return found
+
+
+def _inserts(
+    table: str,
+    columns: Sequence[str],
+    rows: Sequence[tuple[Any, ...]],
+    mark: str,
+    conflict: str = "",
+) -> list[Statement]:
+    group = f"({','.join([mark] * len(columns))})"
+    head = f"INSERT INTO {table} ({','.join(columns)}) VALUES "  # noqa: S608 - names only
+    found: list[Statement] = []
     for start in range(0, len(rows), ROWS_A_STATEMENT):
         chunk = rows[start : start + ROWS_A_STATEMENT]
-        sql = f"{head} ({','.join(columns)}) VALUES {','.join([group] * len(chunk))}"
+        sql = f"{head}{','.join([group] * len(chunk))}{conflict}"
         found.append((sql, [value for row in chunk for value in row]))
     return found
 
 
-def _erasures(receipts: Sequence[tuple[Any, ...]]) -> list[tuple[str, list[Any]]]:
+def _erasures(receipts: Sequence[tuple[Any, ...]], mark: str) -> list[Statement]:
     """Statements that erase the answers of decisions that are now kept without text."""
-    found = []
+    found: list[Statement] = []
     for start in range(0, len(receipts), ROWS_A_STATEMENT):
         ids = [row[0] for row in receipts[start : start + ROWS_A_STATEMENT]]
-        marks = ",".join("?" * len(ids))
+        marks = ",".join([mark] * len(ids))
         sql = f"UPDATE calls SET completion = NULL WHERE decision_id IN ({marks})"  # noqa: S608 - marks only
         found.append((sql, ids))
     return found

@@ -8,10 +8,16 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import os
+import time
 from multiprocessing.context import ForkServerContext
+from multiprocessing.queues import Queue
+from multiprocessing.synchronize import Event
 
-import sqlalchemy.dialects.sqlite  # noqa: F401 - imported once, for every fork
+import psycopg  # noqa: F401 - imported once, for every fork
+import sqlalchemy.dialects.postgresql.psycopg
+import sqlalchemy.dialects.sqlite  # noqa: F401 - the same
 
+from consensus.errors import LedgerError
 from consensus.ledger import Ledger
 from consensus.ledger.database import Durability
 from consensus.ledger.verify import verify  # noqa: F401 - the same
@@ -58,6 +64,19 @@ def record_many(path: str, first: int, count: int) -> None:
                 await asyncio.gather(*(ledger.record(call("d", seat=i)) for i in seats))
 
     asyncio.run(main())
+
+
+def open_job(path: str, start: Event, found: Queue[tuple[str, bool]]) -> None:
+    """Open the same job as others at the same moment; say its id, and whether it is held."""
+    with Ledger(path) as ledger:
+        start.wait()
+        try:
+            job = ledger.open_job(input_sha256="f" * 64, policy_version="policy-1")
+        except LedgerError as error:
+            found.put((str(error), False))
+        else:
+            found.put((job.job_id, True))
+            time.sleep(3)
 
 
 def open_job_and_die(path: str) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from consensus.errors import LedgerError
 from consensus.ledger import Ledger
-from consensus.ledger.database import Database
+from consensus.ledger.sqlite import SqliteDatabase
 from tests.ledger.records import call
 
 ROOT = Path(__file__).parents[2]
@@ -259,14 +259,15 @@ async def test_a_file_removed_under_us_is_noticed(path: Path) -> None:
     async with Ledger(path) as ledger:
         await ledger.record(call())
         os.unlink(path)  # noqa: PTH108 - at once, as another process would
+        assert isinstance(ledger._database, SqliteDatabase)
         ledger._database._look_again = 0.0
         with pytest.raises(LedgerError, match="was removed or replaced while it was in use"):
             await ledger.record(call())
 
 
 def test_another_kind_of_database_is_refused_without_its_password() -> None:
-    with pytest.raises(LedgerError, match="postgresql is not supported") as caught:
-        Ledger("postgresql://me:password@localhost/ledger")
+    with pytest.raises(LedgerError, match="mysql is not supported") as caught:
+        Ledger("mysql://me:password@localhost/ledger")
     assert "password" not in str(caught.value)
 
 
@@ -277,7 +278,7 @@ def test_a_wrong_durability_is_one_clear_error(path: Path) -> None:
 
 @pytest.mark.parametrize(("durability", "level"), [("process", 1), ("power", 2)])
 def test_durability_is_what_sqlite_is_told(path: Path, durability: str, level: int) -> None:
-    database = Database(path, durability=durability)  # type: ignore[arg-type]
+    database = SqliteDatabase(path, durability=durability)  # type: ignore[arg-type]
     with database.engine().connect() as connection:
         assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == level
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
