@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from consensus.ballots import Ballot, Cost, Failure, Usage
+from consensus.ballots import Answer, Ballot, Cost, Failure, Usage
 from consensus.decisions import Decision, Frontier
 from consensus.ledger.receipts import Receipt
 from consensus.orchestrators.checks import Judgement
@@ -16,7 +16,14 @@ from consensus.orchestrators.concluding import Conclusion, answers_agree, conclu
 from consensus.orchestrators.spec import HopRecord, StrategySpec
 from consensus.tasks import Rank, Score, Task
 
-__all__ = ["assemble", "conclude_hops", "conclude_receipt", "frontier_of", "propose_hops"]
+__all__ = [
+    "assemble",
+    "conclude_hops",
+    "conclude_receipt",
+    "frontier_of",
+    "propose_hops",
+    "same_outcome",
+]
 
 PARTIAL = frozenset({"budget", "deadline"})
 """Failures that mean: cut short by a cap, not by a model."""
@@ -63,7 +70,8 @@ def assemble(
     judgements = tuple(judgement for hop in hops for judgement in hop.judgements)
     spent: tuple[Ballot | Failure | Judgement, ...] = (*ballots, *failures, *judgements)
     if frontier is not None:
-        frontier = frontier.model_copy(update={"agrees": _agrees(task, conclusion, frontier)})
+        agrees = same_outcome(task, conclusion.outcome, frontier.outcome)
+        frontier = frontier.model_copy(update={"agrees": agrees})
     return Decision(
         action=conclusion.action,
         outcome=conclusion.outcome,
@@ -129,12 +137,13 @@ def conclude_receipt(receipt: Receipt) -> Decision:
     )
 
 
-def _agrees(task: Task, conclusion: Conclusion, frontier: Frontier) -> bool | None:
-    if conclusion.outcome is None or frontier.outcome is None:
+def same_outcome(task: Task, outcome: Answer | None, other: Answer | None) -> bool | None:
+    """Whether two outcomes of one task say the same; None where either is none."""
+    if outcome is None or other is None:
         return None
-    top, outcome, other = _top(task), conclusion.outcome, frontier.outcome
+    top = _top(task)
     if top is not None and isinstance(outcome, tuple) and isinstance(other, tuple):
-        return set(outcome) == set(other[:top])
+        return set(outcome[:top]) == set(other[:top])
     return answers_agree(task.kind, outcome, other, scale=_scale(task))
 
 

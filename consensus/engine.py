@@ -20,6 +20,7 @@ from consensus.assembly import assemble, frontier_of
 from consensus.ballots import Cost
 from consensus.decisions import Decision, Frontier
 from consensus.errors import ConsensusError, DeclarationError
+from consensus.ledger.feedback import Label, LabelValue, give_label
 from consensus.ledger.jobs import CallScope, PaidCalls
 from consensus.ledger.place import ledger_path
 from consensus.ledger.receipts import Receipt
@@ -38,6 +39,7 @@ from consensus.policy.oracles import graders
 from consensus.policy.reload import POLL_S, PolicyStatus, Rules, Setup, Succession
 from consensus.policy.route import Route, route
 from consensus.policy.table import PolicyTable
+from consensus.shadowing import ShadowCounts, Shadowing
 from consensus.tasks import KINDS, Task, parse_task
 from consensus.telemetry import Telemetry
 from consensus.walking import Walk, Windows, ask_frontier, walk
@@ -60,6 +62,8 @@ class Engine:
             again without a call, and new ones are recorded.
         telemetry: where decisions are traced and counted; None: the process's own OpenTelemetry, if
             it has set one up.
+        shadow_grace_s: how long closing waits for shadows (a row's ``shadow`` share) that are still
+            being answered; what then still runs is cut off, and what it cost is kept.
         reload: look at the files of policy and prompts every so many seconds (True: 2), and put
             what has changed in force between decisions. A decision goes by one table, one price
             book and one book of prompts from its beginning to its end. A file that is broken keeps
@@ -80,6 +84,7 @@ class Engine:
         tape: Tape | str | Path | None = None,
         reload: bool | float = False,
         telemetry: Telemetry | None = None,
+        shadow_grace_s: float = 5.0,
     ) -> None:
         if reload < 0:
             raise DeclarationError(f"reload must be true or a number of seconds, not {reload}")
@@ -93,6 +98,8 @@ class Engine:
         self._tape = Tape(tape) if isinstance(tape, str | Path) else tape
         self._preparing: dict[str, asyncio.Lock] = {}
         self._windows = Windows()
+        self._shadow_grace_s = shadow_grace_s
+        self._shadowing = None if self._ledger is None else Shadowing(self._ledger, self._prepare)
         self.telemetry = telemetry or Telemetry()
 
     async def __aenter__(self) -> Self:
@@ -111,7 +118,12 @@ class Engine:
             self._tape.close()
 
     async def release(self) -> None:
-        """Close connections and local models; the next decision opens them again."""
+        """Close connections and local models; the next decision opens them again.
+
+        Shadows that are still being answered are waited for, and cut off after their grace.
+        """
+        if self._shadowing is not None:
+            await self._shadowing.settle(self._shadow_grace_s)
         if self._watching is not None:
             self._watching.cancel()
             await asyncio.gather(self._watching, return_exceptions=True)
@@ -169,6 +181,47 @@ class Engine:
     def ledger(self) -> Ledger | None:
         """Where decisions are kept; None where none are."""
         return self._ledger
+
+    @property
+    def shadows(self) -> ShadowCounts:
+        """What became of the decisions that were drawn for a stronger route to answer too."""
+        return ShadowCounts() if self._shadowing is None else self._shadowing.counts
+
+    async def feedback(
+        self,
+        receipt_id: str,
+        label: LabelValue,
+        *,
+        by: str | None = None,
+        source: str = "human",
+        probability: float | None = None,
+    ) -> Label:
+        """Say what would have been right; a later label supersedes, and history is kept.
+
+        Args:
+            receipt_id: ``decision.receipt_id``.
+            label: an answer of the task's own: an option, a list of items, a number on the scale.
+                Of a ``generate`` task also True or False: whether its outcome is acceptable.
+            by: who says so.
+            source: how it came about: ``human``, ``outcome``, a system's name.
+            probability: the chance that this decision had to be looked at (1: all are). Without it
+                a label corrects and alarms, and proves nothing about decisions without one.
+
+        Raises:
+            DeclarationError: no ledger is kept, or the label is no answer to that task.
+            LedgerError: there is no such receipt, or the label could not be kept.
+        """
+        if self._ledger is None:
+            raise DeclarationError("feedback needs a ledger", fix="leave ledger=False out")
+        return await asyncio.to_thread(
+            give_label,
+            self._ledger,
+            receipt_id,
+            label,
+            by=by,
+            source=source,
+            probability=probability,
+        )
 
     # -- one ---------------------------------------------------------------------------------------
 
@@ -339,6 +392,8 @@ class Engine:
                     prompts_sha256=setup.book.sha256,
                 )
             )
+        if self._shadowing is not None:
+            await self._shadowing.offer(setup, task, way, decision)
         return decision
 
     # -- many --------------------------------------------------------------------------------------

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import date, timedelta
 
-from consensus.errors import PriceError
+from consensus.errors import DeclarationError, PriceError
 from consensus.policy._check_fallbacks import check_windows
 from consensus.policy._checking import Findings, Prices, follow_rows, layers
 from consensus.policy._lines import KeyPath
 from consensus.policy.findings import Finding
-from consensus.policy.resolve import Hop, Resolved, is_model
+from consensus.policy.resolve import Hop, Resolved, is_model, shadow_hop
 from consensus.policy.table import PolicyTable
 
 __all__ = ["check_prices", "check_retired", "named_models"]
@@ -67,9 +67,11 @@ def named_models(
     """Every model that a row can reach, and where it is named."""
     reached: dict[str, KeyPath] = {}
     for resolved, hops in routes:
-        for hop in hops:
-            for model in (*hop.models, *hop.spec.fallbacks):
-                reached.setdefault(model, resolved.path)
+        for model in _asked(hops):
+            reached.setdefault(model, resolved.path)
+    for resolved, _ in routes:
+        for model in _shadowing(table, resolved):
+            reached.setdefault(model, (*resolved.key("shadow"), "route"))
     if table.classifier is not None and table.classifier.model is not None:
         reached.setdefault(table.classifier.model, ("classifier", "model"))
     for name, models in table.tiers.items():
@@ -82,6 +84,19 @@ def named_models(
                 if model in reached and reached[model][0] != "tiers":
                     reached[model] = (*layer.path, key, position)
     return reached
+
+
+def _asked(hops: Iterable[Hop]) -> Iterator[str]:
+    for hop in hops:
+        yield from (*hop.models, *hop.spec.fallbacks)
+
+
+def _shadowing(table: PolicyTable, resolved: Resolved) -> Iterator[str]:
+    try:
+        hop = shadow_hop(table, resolved)
+    except (DeclarationError, ValueError):
+        return  # found by name
+    yield from _asked([] if hop is None else [hop])
 
 
 def check_retired(

@@ -9,10 +9,7 @@ from consensus.policy.findings import dotted
 from consensus.policy.resolve import Hop, Resolved
 from consensus.policy.rows import BUILT_IN
 
-__all__ = ["NOT_ACTED_ON", "check_row"]
-
-NOT_ACTED_ON = ("shadow",)
-"""Keys of a row that are kept for tools and that no engine acts on yet."""
+__all__ = ["check_row"]
 
 
 def check_row(
@@ -35,14 +32,6 @@ def check_row(
     _check_panel(found, resolved, first)
     _check_consequence(found, resolved)
     _check_kind(found, resolved, first, prompts)
-    for name in NOT_ACTED_ON:
-        if getattr(resolved.row, name) is not None:
-            found.add(
-                "warning",
-                "not-acted-on",
-                resolved.key(name),
-                "is kept, and this version of the engine does not act on it",
-            )
 
 
 def _check_available(found: Findings, resolved: Resolved, hop: Hop) -> None:

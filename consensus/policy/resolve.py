@@ -56,6 +56,7 @@ __all__ = [
     "is_model",
     "resolve",
     "row_path",
+    "shadow_hop",
 ]
 
 DEFAULT_ACCEPT = 0.9
@@ -323,6 +324,24 @@ def escalations(table: PolicyTable, resolved: Resolved) -> tuple[Hop, ...]:
         table, resolved, resolved.row.escalate_to or (), resolved.key("escalate_to"), circle, hops
     )
     return tuple(hops)
+
+
+def shadow_hop(table: PolicyTable, resolved: Resolved) -> Hop | None:
+    """The hop that answers beside a share of the row's decisions; None where the row has none.
+
+    It is asked what it would say and acts on nothing, so it has neither gate nor the row's losses,
+    veto and error rate: those turn an answer down, and would leave nothing to compare.
+
+    Raises:
+        PolicyError: as :func:`escalations` does.
+    """
+    shadow = resolved.row.shadow
+    if shadow is None:
+        return None
+    hop = _escalation(table, resolved, shadow.route, (*resolved.key("shadow"), "route"))
+    (hop,) = armed(table, resolved.row, (hop,))
+    lenient = {"losses": None, "alpha": None, "veto": None, "conformal": False}
+    return replace(hop, spec=hop.spec.model_copy(update=lenient), checks=())
 
 
 def _escalate(

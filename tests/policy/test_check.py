@@ -106,14 +106,6 @@ def test_the_contract_has_no_fault(tmp_path: Path) -> None:
             8,
             "neither losses, alpha nor escalate_to",
         ),
-        (
-            'shadow = { share = 0.1, route = "frontier" }',
-            "warning",
-            "not-acted-on",
-            "shadow",
-            8,
-            "does not act on it",
-        ),
         # oracles
         ('gate = "my_oracle"', "error", "unknown-name", "gate", 8, "add [oracles.my_oracle]"),
         ('oracle = "my_oracle"', "error", "unknown-name", "oracle", 8, "is no oracle"),
@@ -150,6 +142,13 @@ def test_a_fault_is_found_with_its_line_and_fix(
     assert [(f.level, f.key, f.line) for f in hits] == [(level, f"tasks.t.{key}", line)]
     assert hits[0].file == str(tmp_path / "policy.toml")
     assert said in f"{hits[0].message} {hits[0].fix}"
+
+
+def test_a_shadow_needs_a_price_as_every_hop_does(tmp_path: Path) -> None:
+    row = '[tasks.t]\nshadow = { share = 0.1, route = "x/dear" }\n'
+    assert found(tmp_path, TIERS + row) == []
+    (fault,) = found(tmp_path, TIERS + row, Book(unpriced=("x/dear",)))
+    assert (fault.code, fault.key, fault.line) == ("no-price", "tasks.t.shadow.route", 8)
 
 
 def test_a_tier_without_models_is_an_error(tmp_path: Path) -> None:
