@@ -12,6 +12,7 @@ import typer
 
 from consensus.ballots import PICO
 from consensus.cli._time import moment
+from consensus.cli.ledger_page import page
 
 if TYPE_CHECKING:
     from consensus.decisions import Decision
@@ -46,6 +47,9 @@ Since = Annotated[
     str | None,
     typer.Option(help="From this day on: 2026-11-22, 2026-11-22T08:30, or an age: 90m, 24h, 7d."),
 ]
+
+
+app.command()(page)
 
 
 @app.command()

@@ -1,0 +1,287 @@
+"""Everything the page shows, as plain JSON values: one reading of the ledger and of the policy."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from consensus.ballots import PICO
+from consensus.errors import DataError, LedgerError
+from consensus.ledger.feedback import Waiting
+from consensus.ledger.queries import DecisionSummary, list_decisions
+from consensus.ledger.store import Ledger
+from consensus.policy.rows import TaskRow
+from consensus.policy.staleness import Current, deaths
+from consensus.policy.table import PolicyTable
+from consensus.server.page.receipts import answer_text, moment_text, receipt_view
+from consensus.server.page.series import Bucket, Overview, overview
+from consensus.statistics.intervals import wilson
+
+if TYPE_CHECKING:
+    from consensus.models.rates import ModelPrice
+
+__all__ = ["PAGE_FORMAT", "Incident", "page_data"]
+
+PAGE_FORMAT = 1
+"""Grows when a key changes its meaning."""
+
+LEVEL = 0.95
+"""Of the intervals."""
+
+
+@dataclass(frozen=True, slots=True)
+class Incident:
+    """Something that the watch found and nobody has settled; no judged text.
+
+    Attributes:
+        name: how it is told from others.
+        task_type: the row it is about; "" for all.
+        what: one line: what is wrong, with its figures.
+        opened_at: seconds since 1970.
+        evidence: name → value as it was when it was found.
+        fix: the command to run; "" where there is none.
+    """
+
+    name: str
+    task_type: str
+    what: str
+    opened_at: float
+    evidence: tuple[tuple[str, str], ...] = ()
+    fix: str = ""
+
+
+def page_data(
+    ledger: Ledger,
+    table: PolicyTable,
+    *,
+    since: float | None = None,
+    text: bool = False,
+    newest: int = 50,
+    receipts: Sequence[str] = (),
+    incidents: Iterable[Incident] = (),
+    waiting: Sequence[Waiting] = (),
+    current: Current | None = None,
+    frontier: tuple[str, ModelPrice] | None = None,
+    now: float | None = None,
+) -> dict[str, Any]:
+    """Read everything the page shows.
+
+    Args:
+        ledger: an open ledger.
+        table: the policy whose rows, profiles and certificates are shown.
+        since: from this time on, in seconds since 1970; None: everything.
+        text: show judged text, rationales and textual answers where the ledger keeps them.
+        newest: how many of the latest decisions are listed, each with its receipt.
+        receipts: further receipts to open, by id; those that are not there are left out.
+        incidents: what the watch has open.
+        waiting: what waits for a person, oldest first: the ledger's queue.
+        current: what holds today, for the certificates; None: the date only.
+        frontier: the model of the all-frontier arithmetic and its price.
+        now: seconds since 1970; None: the clock.
+
+    Raises:
+        LedgerError: the ledger cannot be read.
+    """
+    moment = time.time() if now is None else now
+    today = current or Current(today=datetime.fromtimestamp(moment, UTC).date())
+    latest = list_decisions(ledger, since=since, limit=newest)
+    shown = overview(ledger, since=since, frontier=frontier)
+    types = [
+        _type(name, shown, table, today)
+        for name in sorted({*shown.types, *_earning(table)}, key=lambda n: (-_weight(shown, n), n))
+    ]
+    wanted = [one.receipt_id for one in latest] + [one.receipt_id for one in waiting[:newest]]
+    return {
+        "format": PAGE_FORMAT,
+        "made": moment_text(moment),
+        "since": None if since is None else moment_text(since),
+        "first": moment_text(shown.starts[0]) if shown.starts else None,
+        "ledger": ledger.where,
+        "policy": {"source": table.source, "version": table.version_hash},
+        "text": text,
+        "summary": _summary(shown),
+        "step_s": shown.step,
+        "starts": list(shown.starts),
+        "incidents": [_incident(one) for one in incidents],
+        "queue": [_waiting(one) for one in waiting],
+        "alarm_ratio": table.alarms.escalation_ratio,
+        "types": types,
+        "newest": [_row(one) for one in latest],
+        "receipts": _receipts(ledger, wanted, receipts, text=text),
+    }
+
+
+def _earning(table: PolicyTable) -> list[str]:
+    """Rows with evidence are shown even before their first decision."""
+    return [name for name, row in table.tasks.items() if row.certificate or row.profile]
+
+
+def _weight(shown: Overview, name: str) -> int:
+    return sum(bucket.decisions for bucket in shown.types.get(name, ()))
+
+
+def _summary(shown: Overview) -> dict[str, Any]:
+    total, report = shown.report.total, shown.report
+    compared = sum(b.compared for row in shown.types.values() for b in row)
+    agreed = sum(b.agreed for row in shown.types.values() for b in row)
+    own = total.cost_pico - total.beside_pico
+    saved, could = report.saved_pico, report.could_save_pico
+    return {
+        "decisions": total.decisions,
+        "acted": total.acted or 0,
+        "escalated": total.escalated or 0,
+        "abstained": total.abstained or 0,
+        "escalations": total.escalations or 0,
+        "calls": total.calls,
+        "failures": total.failures,
+        "paid_usd": total.cost_pico / PICO,
+        "beside_usd": total.beside_pico / PICO,
+        "usd_per_decision": own / PICO / total.decisions if total.decisions else None,
+        "latency_p50_s": total.latency_p50_s,
+        "latency_p95_s": total.latency_p95_s,
+        "frontier": report.frontier,
+        "saved_usd": None if saved is None else saved / PICO,
+        "could_save_usd": None if could is None else could / PICO,
+        "agreement": _rate(agreed, compared),
+    }
+
+
+def _type(name: str, shown: Overview, table: PolicyTable, today: Current) -> dict[str, Any]:
+    row = table.tasks.get(name)
+    buckets = shown.types.get(name, ())
+    whole = Bucket()
+    for bucket in buckets:
+        for field in Bucket.__slots__:
+            setattr(whole, field, getattr(whole, field) + getattr(bucket, field))
+    profile = None if row is None else row.profile
+    expected = profile.escalations / profile.n if profile is not None and profile.n else None
+    agreeing = (
+        profile.frontier_agreed / profile.frontier_n
+        if profile is not None and profile.frontier_n
+        else None
+    )
+    escalated = _rate(whole.escalations, whole.decisions)
+    ratio = table.alarms.escalation_ratio
+    line = None if expected is None else expected * ratio
+    return {
+        "name": name,
+        "known": row is not None,
+        "kind": None if row is None else row.kind,
+        "owner": None if row is None else row.owner,
+        "consequence": None if row is None else row.consequence or table.defaults.consequence,
+        "decisions": whole.decisions,
+        "usd": whole.cost / PICO,
+        "usd_per_decision": whole.cost / PICO / whole.decisions if whole.decisions else None,
+        "profile_usd": None if profile is None else profile.usd_per_decision,
+        "escalation": escalated,
+        "profile_escalation": expected,
+        "alarm_line": line,
+        "over_line": None
+        if line is None or escalated["share"] is None
+        else escalated["share"] > line,
+        "agreement": _rate(whole.agreed, whole.compared),
+        "profile_agreement": agreeing,
+        "certificate": None if row is None else _certificate(name, row, table, today),
+        "over_time": [asdict(bucket) for bucket in buckets],
+    }
+
+
+def _certificate(
+    name: str, row: TaskRow, table: PolicyTable, today: Current
+) -> dict[str, Any] | None:
+    held = row.certificate
+    if held is None:
+        return None
+    return {
+        "status": held.status,
+        "n": held.n,
+        "passes": held.passes,
+        "bound": held.bound,
+        "floor": held.floor,
+        "delta": held.delta,
+        "needs": held.needs,
+        "date": held.date.isoformat(),
+        "age_days": (today.today - held.date).days,
+        "holds_days": held.max_age_days,
+        "expires": held.expires().isoformat(),
+        "dead": deaths(table, name, today),
+    }
+
+
+def _rate(part: int, whole: int) -> dict[str, Any]:
+    """A share with its 95 % interval; nulls where nothing was counted."""
+    if not whole:
+        return {"count": part, "of": 0, "share": None, "ci95": None}
+    ends = wilson(part, whole, level=LEVEL)
+    return {"count": part, "of": whole, "share": part / whole, "ci95": [ends.low, ends.high]}
+
+
+def _incident(one: Incident) -> dict[str, Any]:
+    return {
+        "name": one.name,
+        "type": one.task_type,
+        "what": one.what,
+        "opened": moment_text(one.opened_at),
+        "evidence": dict(one.evidence),
+        "fix": one.fix,
+    }
+
+
+def _waiting(one: Waiting) -> dict[str, Any]:
+    return {
+        "receipt_id": one.receipt_id,
+        "created": moment_text(one.created_at),
+        "type": one.task_type,
+        "kind": one.kind,
+        "task_id": one.task_id,
+        "probability": one.probability,
+        "agreement": one.agreement,
+        "why": one.why,
+    }
+
+
+def _row(one: DecisionSummary) -> dict[str, Any]:
+    # A ranking's or a text's outcome is in no list; its receipt has it, where text is shown.
+    return {
+        "receipt_id": one.receipt_id,
+        "created": moment_text(one.created_at),
+        "type": one.task_type,
+        "kind": one.kind,
+        "task_id": one.task_id,
+        "action": one.action,
+        "outcome": answer_text(one.outcome),
+        "probability": one.probability,
+        "agreement": one.agreement,
+        "ballots": one.ballots,
+        "failures": one.failures,
+        "route": list(one.route),
+        "usd": one.cost_pico / PICO,
+        "latency_s": one.latency_s,
+    }
+
+
+def _receipts(
+    ledger: Ledger, listed: Iterable[str], asked: Iterable[str], *, text: bool
+) -> list[dict[str, Any]]:
+    """Each receipt once; one that is damaged is named as such, one that is not there is left out.
+
+    What is asked for comes from outside, and may be anything; what is listed is there.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for must, identifier in [*((True, one) for one in listed), *((False, one) for one in asked)]:
+        if identifier in found:
+            continue
+        try:
+            receipt = ledger.receipt(identifier)
+        except DataError as error:
+            found[identifier] = {"id": identifier, "broken": str(error)}
+        except LedgerError:
+            if must:
+                raise
+        else:
+            calls = ledger.calls_of(receipt.receipt_id)
+            found[receipt.receipt_id] = receipt_view(receipt, calls, text=text)
+    return list(found.values())

@@ -1,0 +1,100 @@
+"""The page's data with all that the ledger knows beside its decisions: the queue and the watch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from consensus.ledger.feedback import queue
+from consensus.ledger.store import Ledger
+from consensus.policy.staleness import Current
+from consensus.policy.table import PolicyTable
+from consensus.server.page.data import Incident, page_data
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from consensus.models.rates import ModelPrice
+
+__all__ = ["open_incidents", "read_page"]
+
+
+def read_page(
+    ledger: Ledger,
+    table: PolicyTable,
+    *,
+    since: float | None = None,
+    text: bool = False,
+    newest: int = 50,
+    receipts: Sequence[str] = (),
+    current: Current | None = None,
+    frontier: str | None = None,
+) -> dict[str, Any]:
+    """:func:`~consensus.server.page.data.page_data` with the ledger's queue and open incidents.
+
+    Args:
+        frontier: the model of the all-frontier arithmetic; None: the first of the policy's tier
+            ``frontier``, if there is one.
+
+    Raises:
+        LedgerError: the ledger cannot be read.
+        PriceError: the frontier's price is not known.
+    """
+    return page_data(
+        ledger,
+        table,
+        since=since,
+        text=text,
+        newest=newest,
+        receipts=receipts,
+        incidents=open_incidents(ledger),
+        waiting=queue(ledger),
+        current=current,
+        frontier=_frontier(table, frontier),
+    )
+
+
+def open_incidents(ledger: Ledger) -> tuple[Incident, ...]:
+    """What the watch has opened and nobody has closed, oldest first."""
+
+    def read(connection: Connection) -> list[Mapping[str, Any]]:
+        from sqlalchemy import select
+
+        from consensus.ledger.schema import incidents as i
+
+        query = select(i).where(i.c.closed_at.is_(None)).order_by(i.c.opened_at, i.c.incident_id)
+        return [dict(row) for row in connection.execute(query).mappings()]
+
+    return tuple(_incident(row) for row in ledger.read(read))
+
+
+def _incident(row: Mapping[str, Any]) -> Incident:
+    evidence = json.loads(row["evidence"])
+    shown = evidence if isinstance(evidence, dict) else {"evidence": evidence}
+    what = shown.pop("said", None) or f"{row['cause']} is not what was certified"
+    fix = shown.pop("command", "")
+    return Incident(
+        name=row["incident_id"],
+        task_type=row["task_type"],
+        what=str(what),
+        opened_at=row["opened_at"],
+        evidence=tuple((name, _short(value)) for name, value in shown.items()),
+        fix=str(fix),
+    )
+
+
+def _short(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _frontier(table: PolicyTable, named: str | None) -> tuple[str, ModelPrice] | None:
+    from consensus.models.prices import PriceBook
+    from consensus.policy.estimate import frontier_model
+
+    model = named or frontier_model(table)
+    if model is None:
+        return None
+    return model, PriceBook(table.price_overrides()).price(model)

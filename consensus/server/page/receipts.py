@@ -1,0 +1,197 @@
+"""A receipt as the page shows it: plain values, and judged text only where it may be seen."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from consensus.ballots import PICO, Answer, Ballot, Failure
+from consensus.decisions import Frontier
+from consensus.ledger.receipts import Receipt, ReceiptHop
+from consensus.ledger.rows import TEXTUAL
+from consensus.models.protocol import CallRecord
+from consensus.orchestrators.checks import Judgement
+
+__all__ = ["HIDDEN", "answer_text", "moment_text", "receipt_view"]
+
+HIDDEN = "not shown"
+"""What stands for an answer that is judged text, where no text was asked for."""
+
+
+def receipt_view(receipt: Receipt, calls: Sequence[CallRecord], *, text: bool) -> dict[str, Any]:
+    """One receipt, with everything that a person needs to judge the decision.
+
+    Args:
+        receipt: as the ledger keeps it.
+        calls: its attempts.
+        text: whether judged text, rationales and textual answers may be shown. They are not where
+            the ledger did not keep them, whatever this says.
+    """
+    decision = receipt.decision
+    readable = text and receipt.text_stored
+    # Options of these kinds are judged text; the receipt of any other names declared labels only.
+    named = text or decision.kind not in TEXTUAL
+    return {
+        "id": receipt.receipt_id,
+        "created": moment_text(receipt.created_at),
+        "type": decision.task_type,
+        "kind": decision.kind,
+        "task_id": decision.task_id,
+        "action": decision.action,
+        "outcome": _said(decision.outcome, named=named),
+        "probability": decision.probability,
+        "calibrated": decision.calibrated,
+        "agreement": decision.agreement,
+        "partial": decision.partial,
+        "tied": list(decision.tied) if named else [],
+        "posterior": sorted(decision.posterior.items(), key=lambda item: (-item[1], item[0]))
+        if named
+        else [],
+        "reasons": list(decision.reasons) if named else [],
+        "reasons_hidden": 0 if named else len(decision.reasons),
+        "text": "shown" if readable else "hidden" if receipt.text_stored else "not kept",
+        "task": _task(receipt.task) if readable else [],
+        "route": list(decision.route),
+        "hops": [_hop(hop, readable=readable, named=named) for hop in receipt.hops],
+        "frontier": None
+        if decision.frontier is None
+        else _frontier(decision.frontier, named=named),
+        "calls": [_call(call) for call in calls],
+        "cost": {"usd": decision.cost.usd, "pico_usd": decision.cost.pico_usd},
+        "input_tokens": decision.usage.total_input,
+        "output_tokens": decision.usage.output,
+        "latency_s": decision.latency_s,
+        "policy_version": receipt.policy_version,
+        "prices_sha256": receipt.prices_sha256[:12],
+        "prompts_sha256": receipt.prompts_sha256[:12],
+        "engine_version": receipt.engine_version,
+        "sha256": receipt.sha256,
+    }
+
+
+def answer_text(answer: Answer | None) -> str | None:
+    """An answer on paper: a ranking with its order, an object as JSON; None for none."""
+    if answer is None or isinstance(answer, str):
+        return answer
+    if isinstance(answer, float):
+        return f"{answer:g}"
+    if isinstance(answer, tuple | list) and all(isinstance(item, str) for item in answer):
+        return " > ".join(answer)
+    return json.dumps(answer, ensure_ascii=False)
+
+
+def moment_text(seconds: float) -> str:
+    """Seconds since 1970 as ISO 8601, UTC, to the second."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
+
+
+def _said(answer: Answer | None, *, named: bool) -> str | None:
+    return answer_text(answer) if named or answer is None else HIDDEN
+
+
+def _task(task: dict[str, Any]) -> list[dict[str, str]]:
+    """The task's parts that have something in them, in the constructor's order."""
+    shown = []
+    for name, value in task.items():
+        if name in {"type", "kind", "id"} or value in (None, "", []):
+            continue
+        if name == "messages":
+            shown += [{"name": turn["role"], "text": turn["content"]} for turn in value]
+        elif isinstance(value, list) and all(isinstance(item, str) for item in value):
+            shown.append({"name": name, "text": "\n".join(value)})
+        else:
+            text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            shown.append({"name": name, "text": text})
+    return shown
+
+
+def _hop(hop: ReceiptHop, *, readable: bool, named: bool) -> dict[str, Any]:
+    rule = hop.strategy
+    answered: list[Ballot | Failure] = [*hop.ballots, *hop.failures]
+    seats = sorted(answered, key=lambda seat: seat.seat)
+    return {
+        "name": hop.name,
+        "orchestrator": rule.get("orchestrator"),
+        "aggregator": rule.get("aggregator"),
+        "quorum": rule.get("quorum"),
+        "configured": hop.seats,
+        "valid": len(hop.ballots),
+        "seats": [_seat(seat, readable=readable, named=named) for seat in seats],
+        "notes": list(hop.notes) if named else [],
+        "judgements": [_judgement(one) for one in hop.judgements],
+    }
+
+
+def _seat(seat: Ballot | Failure, *, readable: bool, named: bool) -> dict[str, Any]:
+    shared = {
+        "seat": seat.seat,
+        "model": seat.model,
+        "served": seat.served_model,
+        "framing": seat.framing,
+        "order": list(seat.order),
+        "input_tokens": seat.usage.total_input,
+        "output_tokens": seat.usage.output,
+        "usd": seat.cost.usd,
+        "latency_s": seat.latency_s,
+    }
+    if isinstance(seat, Failure):
+        # A provider's message may quote the prompt.
+        return {
+            **shared,
+            "failure": seat.failure,
+            "message": seat.message if readable else "",
+        }
+    return {
+        **shared,
+        "failure": None,
+        "role": seat.role,
+        "answer": _said(seat.answer, named=named),
+        "earlier": [_said(one, named=named) for one in seat.earlier],
+        "confidence": seat.confidence,
+        "confidence_source": seat.confidence_source,
+        "rationale": seat.rationale if readable else "",
+    }
+
+
+def _judgement(one: Judgement) -> dict[str, Any]:
+    return {
+        "oracle": one.oracle,
+        "of": one.of,
+        "passed": one.passed,
+        "score": one.score,
+        "detail": one.detail,
+        "failure": one.failure,
+        "grader": one.grader,
+    }
+
+
+def _frontier(beside: Frontier, *, named: bool) -> dict[str, Any]:
+    return {
+        "model": beside.model,
+        "served": beside.served_model,
+        "outcome": _said(beside.outcome, named=named),
+        "agrees": beside.agrees,
+        "failure": beside.failure,
+        "usd": beside.cost.usd,
+        "latency_s": beside.latency_s,
+    }
+
+
+def _call(call: CallRecord) -> dict[str, Any]:
+    return {
+        "seat": call.seat,
+        "purpose": call.purpose,
+        "attempt": call.attempt,
+        "requested": call.requested_model,
+        "served": call.served_model,
+        "failure": call.failure,
+        "status": call.status,
+        "replayed": call.replayed,
+        "input_tokens": call.usage.total_input,
+        "cached_tokens": call.usage.cache_read,
+        "output_tokens": call.usage.output,
+        "usd": call.cost_pico / PICO,
+        "latency_s": call.latency_s,
+    }

@@ -1,0 +1,179 @@
+"use strict";
+// Everything shown is in the page already; this opens receipts, remembers the light, filters rows,
+// and, where the page is served, fetches the page again and puts in what changed.
+(() => {
+  const at = (id) => document.getElementById(id);
+  const root = document.documentElement;
+  // As they came: what is filtered or unfolded later is no change of the page.
+  const came = new Map([...document.querySelectorAll("[data-swap]")].map((one) => [one.id, one.outerHTML]));
+
+  // -- light and dark ----------------------------------------------------------------------------
+  const dark = matchMedia("(prefers-color-scheme: dark)");
+  const stored = () => { try { return localStorage.getItem("consensus-theme"); } catch { return null; } };
+  const isDark = () => (root.dataset.theme || (dark.matches ? "dark" : "light")) === "dark";
+  const theme = at("theme");
+  const named = () => {
+    theme.textContent = isDark() ? "Light" : "Dark";
+    theme.setAttribute("aria-label", isDark() ? "Switch to light" : "Switch to dark");
+  };
+  if (stored() === "dark" || stored() === "light") root.dataset.theme = stored();
+  theme.addEventListener("click", () => {
+    root.dataset.theme = isDark() ? "light" : "dark";
+    try { localStorage.setItem("consensus-theme", root.dataset.theme); } catch { /* a file may not */ }
+    named();
+  });
+  dark.addEventListener("change", named);
+  named();
+  theme.hidden = false;
+
+  // -- filters -----------------------------------------------------------------------------------
+  const byType = at("by-type");
+  const byAction = at("by-action");
+  const filter = () => {
+    const rows = [...document.querySelectorAll("#newest tbody tr")];
+    const types = [...new Set(rows.map((row) => row.dataset.type))].sort();
+    const had = byType.value;
+    if ([...byType.options].slice(1).map((one) => one.value).join("\n") !== types.join("\n")) {
+      byType.replaceChildren(new Option("all", ""), ...types.map((name) => new Option(name, name)));
+      byType.value = types.includes(had) ? had : "";
+    }
+    let shown = 0;
+    for (const row of rows) {
+      row.hidden = (byType.value !== "" && row.dataset.type !== byType.value)
+        || (byAction.value !== "" && row.dataset.action !== byAction.value);
+      shown += row.hidden ? 0 : 1;
+    }
+    document.querySelector(".filters").hidden = rows.length === 0;
+    at("counted").textContent = shown === rows.length ? "" : `${shown} of ${rows.length} shown`;
+  };
+  byType.addEventListener("change", filter);
+  byAction.addEventListener("change", filter);
+  filter();
+
+  // -- receipts ----------------------------------------------------------------------------------
+  const live = document.body.dataset.live ? 1000 * Number(document.body.dataset.live) : 0;
+  const main = document.querySelector("main");
+  const behind = (inert) => { main.inert = document.querySelector(".skip").inert = inert; };
+  let cameFrom = null;
+  const hash = () => {
+    try { return decodeURIComponent(location.hash.slice(1)); } catch { return ""; }
+  };
+  const fetched = async (receipt) => {
+    const url = new URL(location.href);
+    url.hash = "";
+    if (receipt) url.searchParams.set("receipt", receipt);
+    const answer = await fetch(url, { cache: "no-cache", credentials: "same-origin" });
+    if (!answer.ok) throw new Error(String(answer.status));
+    // A document made so runs no script and loads nothing.
+    return new DOMParser().parseFromString(await answer.text(), "text/html");
+  };
+  const adopt = (page) => {
+    for (const article of page.querySelectorAll("article.receipt")) {
+      if (!at(article.id)) at("receipts").append(document.adoptNode(article));
+    }
+  };
+  const opened = async () => {
+    const wanted = hash();
+    for (const old of document.querySelectorAll(".receipt.open")) {
+      if (old.id !== wanted) old.classList.remove("open");
+    }
+    if (!wanted.startsWith("receipt=")) {
+      behind(false);
+      if (cameFrom && document.contains(cameFrom)) cameFrom.focus();
+      cameFrom = null;
+      return;
+    }
+    if (!at(wanted) && live) {
+      try { adopt(await fetched(wanted.slice("receipt=".length))); } catch { /* said below */ }
+    }
+    let article = at(wanted);
+    if (!article) {
+      article = document.createElement("article");
+      article.className = "receipt";
+      article.id = wanted;
+      article.tabIndex = -1;
+      article.setAttribute("role", "dialog");
+      const close = document.createElement("a");
+      close.className = "close";
+      close.href = "#decisions";
+      close.textContent = "Close";
+      const text = document.createElement("p");
+      text.textContent = `Receipt ${wanted.slice("receipt=".length)} is not on this page.`;
+      article.append(close, text);
+      at("receipts").append(article);
+    }
+    if (hash() !== wanted) return;
+    article.classList.add("open");
+    article.setAttribute("aria-modal", "true");
+    behind(true);
+    article.focus();
+  };
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest("a");
+    if (link && link.hash.startsWith("#receipt=")) {
+      cameFrom = link;
+    } else if (!event.target.closest(".receipt") && document.querySelector(".receipt.open")) {
+      location.hash = "#decisions";
+    }
+  });
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "Escape" && document.querySelector(".receipt.open")) location.hash = "#decisions";
+  });
+  addEventListener("hashchange", opened);
+  if (hash().startsWith("receipt=")) opened();
+
+  // -- live --------------------------------------------------------------------------------------
+  if (!live) return;
+  const status = at("live");
+  const pause = at("pause");
+  let wait = live;
+  let timer = 0;
+  const newest = () => document.querySelector("#newest tbody a")?.hash;
+  const swap = (page) => {
+    const before = newest();
+    const unfolded = [...document.querySelectorAll("details[open]")].map((one) => one.id);
+    for (const old of document.querySelectorAll("[data-swap]")) {
+      const fresh = page.getElementById(old.id);
+      if (!fresh || fresh.outerHTML === came.get(old.id)) continue;
+      came.set(old.id, fresh.outerHTML);
+      const node = document.adoptNode(fresh);
+      if (cameFrom && old.contains(cameFrom)) {
+        const again = [...node.querySelectorAll("a")].find((link) => link.hash === cameFrom.hash);
+        cameFrom = again || null;
+      }
+      old.replaceWith(node);
+    }
+    for (const id of unfolded) if (id && at(id)) at(id).open = true;
+    adopt(page);
+    document.title = page.title;
+    filter();
+    return before !== newest();
+  };
+  const say = (text) => { if (status.textContent !== text) status.textContent = text; };
+  const refresh = async () => {
+    clearTimeout(timer);
+    if (pause.getAttribute("aria-pressed") === "true") return;
+    if (!document.hidden) {
+      try {
+        const changed = swap(await fetched(""));
+        wait = live;
+        say(changed ? "live: new decisions" : "live");
+      } catch (error) {
+        wait = Math.min(wait * 2, 60000);
+        say(/^\d+$/.test(error.message) ? `not refreshed: the server said ${error.message}` : "not refreshed: the server does not answer");
+      }
+    }
+    timer = setTimeout(refresh, wait);
+  };
+  pause.addEventListener("click", () => {
+    const stop = pause.getAttribute("aria-pressed") !== "true";
+    pause.setAttribute("aria-pressed", String(stop));
+    say(stop ? "paused" : "live");
+    clearTimeout(timer);
+    if (!stop) refresh();
+  });
+  document.addEventListener("visibilitychange", () => { if (!document.hidden) refresh(); });
+  status.hidden = pause.hidden = false;
+  say("live");
+  timer = setTimeout(refresh, wait);
+})();
