@@ -126,6 +126,12 @@ class Profile(Strict):
     frontier_usd: NotNegative = Field(
         default=0.0, description="Mean cost of one frontier call, US dollars."
     )
+    frontier_usd_sd: NotNegative = Field(
+        default=0.0, description="Standard deviation of that cost."
+    )
+    frontier_latency_p50_s: NotNegative = Field(
+        default=0.0, description="Seconds of one frontier call, at the median."
+    )
 
     @model_validator(mode="after")
     def _adds_up(self) -> Profile:

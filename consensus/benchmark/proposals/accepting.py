@@ -111,8 +111,29 @@ def _written(
         texts[path] = _edited(path, mine)
         for row in mine:
             if row.calibration is not None and row.calibration_file is not None:
-                files[path.parent / row.calibration_file] = json.dumps(row.calibration) + "\n"
+                place = _beside(path, row.calibration_file)
+                files[place] = json.dumps(row.calibration) + "\n"
+            for name, text in row.oracle_files.items():
+                place = _beside(path, name)
+                if files.setdefault(place, text) != text or _differs(place, text):
+                    raise PolicyError(
+                        f'an oracle of "{row.task_type}" would overwrite it',
+                        where=str(place),
+                        fix="give the oracle another name in the audit, and propose again",
+                    )
     return texts, files
+
+
+def _beside(path: Path, name: str) -> Path:
+    """A file that a proposal brings, which must lie in the folder of the policy's file."""
+    root = path.parent.resolve()
+    if not (root / name).resolve().is_relative_to(root):
+        raise PolicyError(f'the proposal names "{name}", outside the policy', where=str(root))
+    return path.parent / name
+
+
+def _differs(path: Path, text: str) -> bool:
+    return path.exists() and path.read_text(encoding="utf-8", errors="replace") != text
 
 
 def _file_of(table: PolicyTable, policy: Path, task_type: str) -> Path:
@@ -141,10 +162,27 @@ def _edited(path: Path, rows: Sequence[RowProposal]) -> str:
         for name, strategy in row.strategies.items():
             if name not in known:
                 text = _append(text, "strategies", name, strategy)
+    for name, declared in _oracles(rows, declared_here=document.get("oracles", {})).items():
+        text = _append(text, "oracles", name, declared)
     for row in fresh:
-        lead = {"kind": row.kind, **({"consequence": row.consequence} if row.consequence else {})}
-        text = _append(text, "tasks", row.task_type, {**lead, **row.new, **_evidence(row)})
+        text = _append(text, "tasks", row.task_type, {**row.given, **row.new, **_evidence(row)})
     return text
+
+
+def _oracles(
+    rows: Sequence[RowProposal], *, declared_here: Mapping[str, Any]
+) -> dict[str, dict[str, Any]]:
+    """What [oracles] gets; rows of one proposal may share one."""
+    found: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        for name, declared in row.oracles.items():
+            if found.setdefault(name, declared) != declared:
+                raise PolicyError(
+                    f'two oracles are called "{name}", and that of "{row.task_type}" is another',
+                    where="audit",
+                    fix="give it another name there, and propose again",
+                )
+    return {name: declared for name, declared in found.items() if name not in declared_here}
 
 
 def _edit_row(document: TOMLDocument, row: RowProposal) -> None:
@@ -155,12 +193,13 @@ def _edit_row(document: TOMLDocument, row: RowProposal) -> None:
     for key in ("certificate", "profile"):
         if key in table:
             del table[key]
-    scalars = {k: v for k, v in row.new.items() if not isinstance(v, dict)}
-    tables = {k: v for k, v in row.new.items() if isinstance(v, dict)}
+    wanted = {**{k: v for k, v in row.given.items() if k not in table}, **row.new}
+    scalars = {k: v for k, v in wanted.items() if not isinstance(v, dict)}
+    tables = {k: v for k, v in wanted.items() if isinstance(v, dict)}
     for key, value in (*scalars.items(), *tables.items()):
         if key in table and _plain(table[key]) == value:
             continue
-        table[key] = _inline(value) if isinstance(value, dict) else value
+        table[key] = _value(value)
     for key, value in _evidence(row).items():
         table.append(key, _nested(value))
 
@@ -185,7 +224,7 @@ def row_toml(section: str, name: str, values: Mapping[str, Any]) -> str:
     outer, inner = tomlkit.table(is_super_table=True), tomlkit.table()
     plain = {k: v for k, v in values.items() if k not in ("certificate", "profile")}
     for key, value in plain.items():
-        inner.append(key, _inline(value) if isinstance(value, dict) else _value(value))
+        inner.append(key, _value(value))
     for key in ("certificate", "profile"):
         if key in values:
             inner.append(key, _nested(values[key]))
@@ -199,7 +238,7 @@ def _inline(value: Mapping[str, Any]) -> Any:
 
     made = tomlkit.inline_table()
     for key, item in value.items():
-        made.append(key, _inline(item) if isinstance(item, dict) else _value(item))
+        made.append(key, _value(item))
     return made
 
 
@@ -218,7 +257,19 @@ def _nested(value: Mapping[str, Any]) -> Any:
 
 
 def _value(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
+    """A value as TOML; tables within a row stay on its line, and long texts keep their lines."""
+    import tomlkit
+
+    if isinstance(value, dict):
+        return _inline(value)
+    if isinstance(value, list | tuple):
+        made = tomlkit.array()
+        for item in value:
+            made.append(_value(item))
+        return made
+    if isinstance(value, str) and "\n" in value and '"""' not in value:
+        return tomlkit.string(value, multiline=True)
+    return value
 
 
 def _plain(value: Any) -> Any:

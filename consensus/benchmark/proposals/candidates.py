@@ -95,6 +95,7 @@ def table_with(table: PolicyTable, recording: Recording, candidate: Candidate) -
     fields["tasks"] = {**table.tasks, recording.task_type: fresh}
     fields["strategies"] = {**table.strategies, **named}
     made = PolicyTable(**fields).located(table._places, table.source)
+    made._oracles.update(table._oracles)
     if candidate.fitted is not None:
         place = made.place("tasks", recording.task_type, "calibration")
         folder = Path(place.file).parent if place is not None else Path()

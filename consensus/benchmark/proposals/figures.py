@@ -71,6 +71,8 @@ def profile_of(served: Served, frontier: Served, agreed: NDArray[np.bool_]) -> P
         frontier_n=n,
         frontier_agreed=float(agreed.sum()),
         frontier_usd=_short(frontier.usd.mean()),
+        frontier_usd_sd=_short(frontier.usd.std(ddof=1) if n > 1 else 0.0),
+        frontier_latency_p50_s=_short(float(np.quantile(np.nan_to_num(frontier.latency_s), 0.5))),
     )
 
 

@@ -75,6 +75,10 @@ class RowProposal(_Frozen):
             prices.
         calibration_file, calibration: a file that the new row names, and what it holds.
         strategies: named strategies that the new row needs, by name.
+        given: what the row did not say of its task type, as the audit and the measured cases do;
+            it was measured with it.
+        oracles, oracle_files: what ``[oracles]`` lacks, and the files of that, by place beside the
+            policy's file.
         servable: "" or why the row could not be loaded as it stands.
     """
 
@@ -96,6 +100,9 @@ class RowProposal(_Frozen):
     calibration_file: str | None = None
     calibration: dict[str, Any] | None = None
     strategies: dict[str, dict[str, Any]] = {}
+    given: dict[str, Any] = {}
+    oracles: dict[str, dict[str, Any]] = {}
+    oracle_files: dict[str, str] = {}
     servable: str = ""
 
     @property

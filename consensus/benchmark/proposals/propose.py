@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,8 +28,9 @@ from consensus.benchmark.proposals.figures import (
     profile_of,
     typical,
 )
+from consensus.benchmark.proposals.filling import Filled, fill
 from consensus.benchmark.proposals.identity import oracle_sha256, prompts_sha256, suite_sha256
-from consensus.benchmark.proposals.model import Measured, Proposal, RowProposal
+from consensus.benchmark.proposals.model import Figures, Measured, Proposal, RowProposal
 from consensus.benchmark.proposals.recording import (
     USUAL_OPTIONS,
     Recording,
@@ -50,7 +52,6 @@ from consensus.policy.certificate import Certificate, CertifiedPrice, Parity
 from consensus.policy.certifying import Evidence, Ruling, certify, evidence_of, route_sha256
 from consensus.policy.consequences import Bars, bar_of
 from consensus.policy.route import route_type
-from consensus.policy.rows import TaskRow
 from consensus.policy.table import PolicyTable
 from consensus.statistics import cases_for_parity, parity
 
@@ -115,6 +116,7 @@ class _Type:
 
     recording: Recording
     table: PolicyTable
+    filled: Filled
     book: PromptBook
     prices: PriceBook
     frontier: str
@@ -122,6 +124,7 @@ class _Type:
     learn: Ints
     test: Ints
     priced: bool
+    latency_need_s: float | None
 
 
 def propose(
@@ -165,7 +168,7 @@ def propose(
             known, unpriced = _comparable(recording, frontier)
             if unpriced:
                 notes.append(f"{name}: no known price, left out: {', '.join(unpriced)}")
-            split = _split(known, table, book, prices, frontier, settings, audit)
+            split = _split(known, path, table, book, prices, frontier, settings, audit)
             given = None if named is None else named.get(name, ())
             rows.append(_propose_row(run, split, settings, audit, given))
         except (DataError, NotRecordedError) as error:
@@ -266,6 +269,7 @@ def _comparable(recording: Recording, frontier: str) -> tuple[Recording, list[st
 
 def _split(
     recording: Recording,
+    folder: Path,
     table: PolicyTable,
     book: PromptBook,
     prices: PriceBook,
@@ -279,11 +283,9 @@ def _split(
         raise DataError(f"{len(recording)} cases are too few to split", where=recording.name)
     name = recording.task_type
     asked = audit.tasks.get(name) if audit is not None else None
-    row = table.tasks.get(name)
-    if row is None:
-        consequence = asked.consequence if asked is not None else table.defaults.consequence
-        row = TaskRow(consequence=consequence)
-    elif row.consequence is None:
+    filled = fill(table, recording, asked, folder)
+    row = filled.table.tasks[name]
+    if row.consequence is None:
         row = row.model_copy(update={"consequence": table.defaults.consequence})
     bar = bar_of(
         table.certificates,
@@ -292,7 +294,24 @@ def _split(
         delta=asked.delta if asked is not None else None,
     )
     priced = all(math.isfinite(cost) for cost in typical(recording).values())
-    return _Type(recording, table, book, prices, frontier, bar, learn, test, priced)
+    needs = [
+        need.p95_s
+        for need in (row.latency_need, asked.latency if asked is not None else None)
+        if need is not None
+    ]
+    return _Type(
+        recording,
+        table,
+        filled,
+        book,
+        prices,
+        frontier,
+        bar,
+        learn,
+        test,
+        priced,
+        min(needs, default=None),
+    )
 
 
 # -- one task type ---------------------------------------------------------------------------------
@@ -331,14 +350,52 @@ def _propose_row(
         except (NotRecordedError, ConsensusError, ValueError) as error:
             left_out.append(Measured(name=candidate.name, source=candidate.source,
                                      row=dict(candidate.row), left_out=_line(error)))  # fmt: skip
-    sequence = _sequence(tried)
+    quick = _in_time(split, tried, left_out)
+    sequence = _sequence(quick)
     credits_ = [t.served.credit[split.test] for t in sequence]
     cheaper = next((i for i, t in enumerate(sequence) if t.cost < top.cost), len(sequence))
     ruling = certify(credits_, split.bar, cheaper=cheaper, grid=settings.grid)
-    chosen = _serving(ruling, sequence, now, top)
+    chosen = _serving(ruling, sequence, [one for one in (now, top) if one in quick])
     return _row_proposal(
-        split, settings, audit, ruling, sequence, chosen, now, top, tried, left_out
+        split, settings, audit, ruling, sequence, chosen, now, top, quick, left_out
     )
+
+
+def _in_time(split: _Type, tried: Sequence[_Tried], left_out: list[Measured]) -> list[_Tried]:
+    """What its callers can wait for, by the calibration half; where no time is known, everything.
+
+    Raises:
+        DataError: nothing of the run is fast enough.
+    """
+    need = split.latency_need_s
+    if need is None:
+        return list(tried)
+    quick = []
+    slow: dict[str, float] = {}
+    for one in tried:
+        figures = figures_of(one.served.take(split.learn), priced=split.priced)
+        if figures.latency_p95_s is None or figures.latency_p95_s <= need:
+            quick.append(one)
+            continue
+        slow[one.candidate.name] = figures.latency_p95_s
+        left_out.append(
+            Measured(
+                name=one.candidate.name,
+                source=one.candidate.source,
+                row=dict(one.candidate.row),
+                calibration=figures,
+                left_out=f"its p95 is over the {need:g} s that callers have",
+            )
+        )
+    if not quick:
+        best = min(slow, key=lambda name: (slow[name], name))
+        raise DataError(
+            f"no route answers within the {need:g} s asked for; the fastest, {best}, "
+            f"has a p95 of {slow[best]:.2f} s",
+            where=split.recording.task_type,
+            fix="a faster model in the run, or a longer latency in the audit",
+        )
+    return quick
 
 
 def _line(error: Exception) -> str:
@@ -351,7 +408,7 @@ def _try(split: _Type, candidate: Candidate) -> _Tried:
     Raises:
         NotRecordedError: the run does not hold what it would ask.
     """
-    table = table_with(split.table, split.recording, candidate)
+    table = table_with(split.filled.table, split.recording, candidate)
     served = serve(split.recording, table, split.book)
     cost = served.usd if split.priced else served.calls
     return _Tried(
@@ -461,13 +518,20 @@ def front(
     return found[::-1]
 
 
-def _serving(ruling: Ruling, sequence: Sequence[_Tried], now: _Tried | None, top: _Tried) -> _Tried:
-    """Who serves: the route ruled for; uncertifiable: the row in force; failed: the frontier."""
+def _serving(ruling: Ruling, sequence: Sequence[_Tried], fast: Sequence[_Tried]) -> _Tried:
+    """Who serves: the route ruled for; uncertifiable: the row in force; failed: the frontier.
+
+    Args:
+        ruling: of the sequence.
+        sequence: the best and dearest first.
+        fast: of the row in force and the frontier, in this order, what callers can wait for; the
+            best of the rest where that is neither.
+    """
     if ruling.chosen is not None:
         return sequence[ruling.chosen]
-    if ruling.status == "uncertifiable" and now is not None:
-        return now
-    return top
+    if not fast:
+        return sequence[0]
+    return fast[0] if ruling.status == "uncertifiable" else fast[-1]
 
 
 def _row_proposal(
@@ -489,7 +553,7 @@ def _row_proposal(
     needs = evidence.needs if ruling.chosen is not None or hoped is None else hoped.needs
     against = _parity(split, chosen, top)
     certificate = _certificate(split, settings, ruling, chosen, evidence, needs, against)
-    new = dict(chosen.candidate.row)
+    new = _with_latencies(split, chosen)
     if ruling.status == "provisional":
         new["shadow"] = {"share": table.certificates.shadow_share, "route": split.frontier}
     old_row = table.tasks.get(name)
@@ -531,7 +595,10 @@ def _row_proposal(
         calibration_file=None if fitted is None else str(chosen.candidate.row["calibration"]),
         calibration=None if fitted is None else fitted.model_dump(mode="json"),
         strategies={k: dict(v) for k, v in chosen.candidate.strategies.items()},
-        servable=_servable(chosen.table, name, split.prices),
+        given=dict(split.filled.keys),
+        oracles={k: dict(v) for k, v in split.filled.oracles.items()},
+        oracle_files=dict(split.filled.files),
+        servable=_servable(chosen.table, name, split.prices) or _late(split, expected),
     )  # fmt: skip
 
 
@@ -546,6 +613,34 @@ def _measured(split: _Type, tried: Sequence[_Tried]) -> list[Measured]:
         )
         for one in sorted(tried, key=lambda t: (t.cost, -t.quality, t.candidate.name))
     ]
+
+
+def _with_latencies(split: _Type, chosen: _Tried) -> dict[str, Any]:
+    """A candidate's row; a cascade's with the p95 of each step, by which a check goes.
+
+    Not where their sum is more than callers have: most tasks do not take every step, so the
+    profile's own percentile of whole decisions is what then counts.
+    """
+    row = dict(chosen.candidate.row)
+    steps = chosen.served.take(split.test).step_p95_s()
+    plain = chosen.table.tasks[split.recording.task_type].when is None
+    in_time = split.latency_need_s is None or sum(steps) <= split.latency_need_s
+    if plain and in_time and steps and row.get("strategy") == "cascade" and "cascade" in row:
+        row["cascade"] = {**row["cascade"], "p95_s": [_seconds(step) for step in steps]}
+    return row
+
+
+def _seconds(value: float) -> float:
+    """Three significant digits, at least a millisecond."""
+    return max(0.001, float(f"{value:.3g}"))
+
+
+def _late(split: _Type, expected: Figures) -> str:
+    """Why what was fast enough on the calibration half is not on the other; "" where it is."""
+    need, found = split.latency_need_s, expected.latency_p95_s
+    if need is None or found is None or found <= need:
+        return ""
+    return f"its p95 is {found:.2f} s on the evaluation half, and its callers have {need:g} s"
 
 
 def _servable(table: PolicyTable, task_type: str, prices: PriceBook) -> str:
@@ -660,9 +755,10 @@ def _why(
         )
         said.append(f"until then: {stand}")
     else:
+        who = "the frontier" if chosen is top else chosen.candidate.name
         said.append(
             f"no route can clear the floor of {percent(bar.floor)} at the rates seen: "
-            "the frontier serves, and a person should look at the oracle or the floor"
+            f"{who} serves, and a person should look at the oracle or the floor"
         )
         said.append(stand)
     if ruling.chosen is not None and ruling.chosen + 1 < len(sequence):
@@ -674,6 +770,7 @@ def _why(
         )
     if chosen is not top:
         said += _beside_the_frontier(split, chosen, top, against)
+    said += split.filled.notes
     return said
 
 

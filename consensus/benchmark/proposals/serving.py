@@ -55,6 +55,7 @@ class Served:
         calls, usd, latency_s: of the decision; usd NaN where unknown.
         tokens: (n, 4) input, read from a cache, output, reasoning.
         outcomes: None where it did not act.
+        step_latency_s: (n, steps) of each hop; NaN where it was not needed.
     """
 
     credit: Floats
@@ -66,6 +67,7 @@ class Served:
     latency_s: Floats
     tokens: Floats
     outcomes: tuple[Answer | None, ...]
+    step_latency_s: Floats
 
     def __len__(self) -> int:
         return len(self.credit)
@@ -82,7 +84,18 @@ class Served:
             self.latency_s[rows],
             self.tokens[rows],
             tuple(self.outcomes[i] for i in rows.tolist()),
+            self.step_latency_s[rows],
         )
+
+    def step_p95_s(self) -> list[float]:
+        """The 95th percentile of each hop's seconds, where it ran; empty where one is not known."""
+        found = []
+        for seconds in self.step_latency_s.T:
+            ran = seconds[np.isfinite(seconds)]
+            if not ran.size or not ran.any():
+                return []
+            found.append(float(np.quantile(ran, 0.95)))
+        return found
 
     def agreement(self, other: Served, tasks: Sequence[Task]) -> Bools:
         """(n,) whether both acted, on answers that say the same."""
@@ -174,7 +187,16 @@ async def _serve(recording: Recording, table: PolicyTable, book: PromptBook) -> 
             [np.sum([s.tokens for _, seats in w.hops for s in seats], axis=0) for w in walked]
         ).reshape(n, 4),
         outcomes=tuple(w.outcome for w in walked),
+        step_latency_s=_by_step(walked, walker.steps),
     )
+
+
+def _by_step(walked: Sequence[_Walked], steps: int) -> Floats:
+    found = np.full((len(walked), steps), np.nan)
+    for place, one in enumerate(walked):
+        for step, hop in enumerate(one.hops):
+            found[place, step] = _latency(*hop)
+    return found
 
 
 class _Walker:
@@ -182,11 +204,13 @@ class _Walker:
 
     def __init__(self, recording: Recording, table: PolicyTable, book: PromptBook) -> None:
         self.recording, self.table, self.book = recording, table, book
+        self.steps = 0
         self._known: dict[object, _Walked] = {}
 
     async def walk(self, case: int) -> _Walked:
         task = self.recording.tasks[case]
         way = route(self.table, task)
+        self.steps = max(self.steps, len(way.hops))
         panels = self._panels(task, way)
         given = self._given(case, panels)
         key = None
