@@ -491,5 +491,5 @@ def _open_ledger(ledger: Ledger | str | Path | bool | None, table: PolicyTable) 
     if isinstance(ledger, Ledger):
         return ledger
     settings = table.ledger
-    path = ledger if isinstance(ledger, str | Path) else ledger_path(None, declared=settings.path)
+    path = ledger if isinstance(ledger, str | Path) else ledger_path(None, declared=settings.place)
     return Ledger(path, durability=settings.durability, store_text=settings.store_text)

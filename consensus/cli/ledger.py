@@ -12,6 +12,7 @@ import typer
 
 from consensus.ballots import PICO
 from consensus.cli._time import moment
+from consensus.cli.ledger_migrate import migrate
 from consensus.cli.ledger_page import page
 
 if TYPE_CHECKING:
@@ -25,16 +26,17 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="rich",
     help=(
-        "Every call and every decision, kept on this machine: what was decided and why, what it "
-        "cost, and the same decision drawn again from its receipt.\n\n"
+        "Every call and every decision, kept on this machine or on your database server: what was "
+        "decided and why, what it cost, and the same decision drawn again from its receipt.\n\n"
         "The ledger is the one that --ledger names, else CONSENSUS_LEDGER, else the policy's "
-        "[bold]\\[ledger] path[/], else .consensus/ledger.db in the current folder."
+        "[bold]\\[ledger][/] path or url_env, else .consensus/ledger.db in the current folder."
     ),
 )
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 LedgerOption = Annotated[
-    Path | None, typer.Option("--ledger", help="The ledger's file.", show_default=False)
+    Path | None,
+    typer.Option("--ledger", help="The ledger's file, or postgresql://….", show_default=False),
 ]
 PolicyOption = Annotated[
     Path | None,
@@ -50,6 +52,7 @@ Since = Annotated[
 
 
 app.command()(page)
+app.command()(migrate)
 
 
 @app.command()

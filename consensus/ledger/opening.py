@@ -6,6 +6,7 @@ from pathlib import Path
 
 from consensus.errors import LedgerError
 from consensus.ledger.database import Database, Durability
+from consensus.ledger.place import LedgerServer, ledger_path
 from consensus.ledger.postgres import PostgresDatabase
 from consensus.ledger.sqlite import SqliteDatabase
 
@@ -13,7 +14,7 @@ __all__ = ["open_database"]
 
 
 def open_database(
-    target: str | Path,
+    target: str | Path | LedgerServer,
     *,
     durability: Durability = "process",
     busy_timeout_s: float = 30.0,
@@ -33,6 +34,10 @@ def open_database(
     """
     if durability not in ("process", "power"):
         raise LedgerError(f'durability is "process" or "power", not {durability!r}')
+    if isinstance(target, Path):
+        target = ledger_path(target)
+    if isinstance(target, LedgerServer):
+        target = target.url
     path: Path | None
     if isinstance(target, Path) or (target != ":memory:" and "://" not in target):
         path = Path(target).absolute()

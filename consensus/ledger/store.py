@@ -19,6 +19,7 @@ from consensus.errors import LedgerError
 from consensus.ledger.database import Durability, HeldJob
 from consensus.ledger.jobs import CallScope, Job, PaidCalls, job_identity
 from consensus.ledger.opening import open_database
+from consensus.ledger.place import LedgerServer
 from consensus.ledger.receipts import Receipt
 from consensus.ledger.rows import call_from_row, decision_id
 from consensus.ledger.writer import Entry, Writer, WriterStats, submit_and_wait
@@ -66,7 +67,7 @@ class Ledger:
 
     def __init__(
         self,
-        target: str | Path,
+        target: str | Path | LedgerServer,
         *,
         durability: Durability = "process",
         store_text: bool = True,

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
+from consensus.models.environment import url_from
 from consensus.policy._types import (
     Amount,
     Count,
@@ -184,6 +185,11 @@ class LedgerSettings(Strict):
     """Where decisions are kept, and how safely."""
 
     path: str | None = Field(default=None, description="File of the ledger's database.")
+    url_env: str | None = Field(
+        default=None,
+        description="NAME of the environment variable that holds the ledger's URL, "
+        "postgresql://USER:PASSWORD@HOST/DATABASE, for several processes or machines.",
+    )
     durability: Literal["process", "power"] = Field(
         default="process",
         description="process: a paid answer survives kill -9. power: also a power cut.",
@@ -191,3 +197,40 @@ class LedgerSettings(Strict):
     store_text: bool = Field(
         default=True, description="false: judged text is never written; replay still works."
     )
+
+    @field_validator("path")
+    @classmethod
+    def _a_file(cls, value: str | None) -> str | None:
+        if value is not None and "://" in value:
+            raise ValueError('must be a file; a URL goes into the variable that url_env = "" names')
+        return value
+
+    @field_validator("url_env")
+    @classmethod
+    def _a_name(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"[A-Z_][A-Z0-9_]{0,127}", value):
+            raise ValueError(
+                "must be the NAME of an environment variable (capitals, digits, _), "
+                "such as CONSENSUS_LEDGER_URL, never the URL itself"
+            )
+        return value
+
+    @model_validator(mode="after")
+    def _one_place(self) -> LedgerSettings:
+        if self.path is not None and self.url_env is not None:
+            raise ValueError("takes path or url_env, not both")
+        return self
+
+    def place(self) -> str | None:
+        """The URL or the path that is declared here; None where neither is.
+
+        Raises:
+            PolicyError: the variable that ``url_env`` names is not set.
+        """
+        if self.url_env is None:
+            return self.path
+        return url_from(
+            self.url_env,
+            where="[ledger] url_env",
+            example="postgresql://USER:PASSWORD@HOST/DATABASE",
+        )

@@ -18,6 +18,7 @@ from consensus.benchmark.readiness.items import ITEMS, Item
 from consensus.benchmark.readiness.seen import Seen
 from consensus.benchmark.suites import load_suite
 from consensus.errors import ConsensusError, SuiteError
+from consensus.ledger.place import LedgerServer
 from consensus.models.prices import PriceBook
 from consensus.oracles import Oracle
 from consensus.panel.book import PromptBook
@@ -62,7 +63,7 @@ class Ground:
     runs: tuple[Path, ...] = ()
     projection: Path | None = None
     ledger: Seen | None = None
-    ledger_path: Path | None = None
+    ledger_path: Path | LedgerServer | None = None
     problem: tuple[str, str] | None = None
 
     @property

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from consensus.ballots import PICO
 from consensus.ledger import Ledger
+from consensus.ledger.place import LedgerServer
 from consensus.ledger.queries import type_stats
 
 __all__ = ["Seen", "look"]
@@ -28,7 +29,7 @@ class Seen:
     types: dict[str, tuple[int, float]] = field(default_factory=dict)
 
 
-def look(path: Path) -> Seen | None:
+def look(path: Path | LedgerServer) -> Seen | None:
     """Read a ledger; None where there is none.
 
     Raises:

@@ -77,7 +77,7 @@ def _known(policy: Path | None, ledger: Path | None, run: Path | None) -> list[K
     table = own_policy(policy)
     if table is not None:
         sources.append(from_policy(table))
-    where = ledger_path(ledger, declared=table.ledger.path if table is not None else None)
+    where = ledger_path(ledger, declared=table.ledger.place if table is not None else None)
     if ledger is not None and not where.exists():
         raise DeclarationError("no such ledger", where=str(where))
     if where.exists():

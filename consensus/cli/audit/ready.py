@@ -87,7 +87,7 @@ def _ground(
         problem = problem or (str(error), "consensus policy check")
     if projection is None:
         projection = next((Path(p) for p in PROJECTIONS if Path(p).is_file()), None)
-    where = ledger_path(ledger, declared=table.ledger.path)
+    where = ledger_path(ledger, declared=table.ledger.place)
     return Ground(
         loaded,
         table,

@@ -110,7 +110,7 @@ def current_state(table: PolicyTable, folder: Path, book: PromptBook) -> Current
         if row.oracle is not None and row.oracle in table.oracles:
             oracles[name] = oracle_of(table, row.oracle).sha256
     served: dict[str, str] = {}
-    place = ledger_path(None, declared=table.ledger.path)
+    place = ledger_path(None, declared=table.ledger.place)
     if place.exists():
         try:
             with Ledger(place, must_exist=True) as ledger:
