@@ -71,12 +71,14 @@ class FrontierCost:
         n: cases measured; 0: a price list's arithmetic.
         costs: (n,) dollars a case, in the order of the route's own; None where only the mean is
             known.
+        usd_sd: standard deviation of one call's dollars; None where unknown.
         latency_p50_s: seconds; None where unknown.
     """
 
     usd: float
     n: int
     costs: Floats | None = None
+    usd_sd: float | None = None
     latency_p50_s: float | None = None
 
 
@@ -242,8 +244,9 @@ def draw_means(
 
     Cases are resampled where their costs are known, the frontier's with them, so that the
     difference is paired; frontier dollars are those of the time. A profile knows mean and standard
-    deviation: its mean is taken as normal, cut at 0. Where it knows no deviation only the
-    escalation rate varies, by its Jeffreys posterior.
+    deviation: its mean is taken as normal, cut at 0; the frontier's likewise, as if independent,
+    which makes the difference's interval wider rather than narrower where costs rise together.
+    Where it knows no deviation only the escalation rate varies, by its Jeffreys posterior.
     """
     if not measured.n:
         return None
@@ -257,11 +260,21 @@ def draw_means(
         return Draws(route, None if beside is None else means[:, 1])
     if measured.usd_sd:
         spread = measured.usd_sd * priced.change / math.sqrt(measured.n)
-        return Draws(np.maximum(0.0, rng.normal(priced.usd, spread, size=times)), None)
+        route = np.maximum(0.0, rng.normal(priced.usd, spread, size=times))
+        return Draws(route, _frontier_means(measured.frontier, rng, times))
     k, n = measured.escalations, measured.n
     rate = rng.beta(k + PRIOR, n - k + PRIOR, size=times)
     moved = priced.usd + (rate - measured.rate) * priced.later
     return Draws(np.maximum(0.0, moved), None)
+
+
+def _frontier_means(
+    beside: FrontierCost | None, rng: np.random.Generator, times: int
+) -> Floats | None:
+    if beside is None or not beside.usd_sd or not beside.n:
+        return None
+    spread = beside.usd_sd / math.sqrt(beside.n)
+    return np.maximum(0.0, rng.normal(beside.usd, spread, size=times))
 
 
 def _resampled(values: Floats, rng: np.random.Generator, times: int) -> Floats:
@@ -304,7 +317,12 @@ def from_profile(
         at=replace(today, listed=prices, cached=None),
         latency_p50_s=profile.latency_p50_s or None,
         latency_p95_s=profile.latency_p95_s or None,
-        frontier=FrontierCost(profile.frontier_usd, profile.frontier_n)
+        frontier=FrontierCost(
+            profile.frontier_usd,
+            profile.frontier_n,
+            usd_sd=profile.frontier_usd_sd or None,
+            latency_p50_s=profile.frontier_latency_p50_s or None,
+        )
         if profile.frontier_n
         else None,
     )

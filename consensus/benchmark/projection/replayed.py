@@ -91,7 +91,7 @@ def measure_routes(
 def _asked(table: PolicyTable, name: str, frontier: str | None) -> list[str]:
     """The models whose answers matter: a case counts if these have answered it."""
     route = route_type(table, name)
-    models = [model for hop in route.hops for model in hop.models]
+    models = [model for hop in (*route.hops, *route.others) for model in hop.models]
     return list(dict.fromkeys([*models, *([] if frontier is None else [frontier])]))
 
 

@@ -295,6 +295,19 @@ def test_the_bootstrap_covers_the_true_mean_as_often_as_it_says() -> None:
     assert 178 <= hits <= 199  # 95 % nominal; a skewed mean of 100 loses a little
 
 
+def test_a_profile_s_frontier_brings_its_own_deviation_and_time() -> None:
+    known = PROFILE + "frontier_usd_sd = 0.02\nfrontier_latency_p50_s = 3.0\n"
+    (bare,), (line,) = one().types, one(CASCADE + known).types
+    assert line.frontier_latency_s == pytest.approx(3.0)
+    assert line.interval == bare.interval
+    assert bare.saved_interval is not None
+    assert line.saved_interval is not None
+    narrow = bare.saved_interval.high - bare.saved_interval.low
+    wide = line.saved_interval.high - line.saved_interval.low
+    # Deviations of .004 and .02 over 200 cases: independent, so the squares add.
+    assert wide / narrow == pytest.approx((1 + 5**2) ** 0.5, rel=0.1)
+
+
 def test_equal_seeds_give_equal_projections() -> None:
     assert one() == one()
 
