@@ -211,14 +211,14 @@ def _traffic(
     from consensus.ledger.place import ledger_path
     from consensus.ledger.store import Ledger
 
-    place = ledger_path(ledger, policy=policy)
-    if ledger is None and not place.exists():
+    book_at = ledger_path(ledger, policy=policy)
+    if ledger is None and not book_at.exists():
         raise DeclarationError(
             "neither an audit nor a ledger is here",
             where=AUDIT_FILE,
             fix="consensus audit init writes an audit; --audit and --ledger name others",
         )
-    with Ledger(place, must_exist=True) as book:
+    with Ledger(book_at, must_exist=True) as book:
         seen = observe(book, table, since=moment(since))
     return seen.flows, seen.measurements, seen.words
 
