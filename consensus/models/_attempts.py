@@ -21,7 +21,8 @@ from consensus.models.context import CallContext
 from consensus.models.factory import ClientFactory
 from consensus.models.ids import new_id
 from consensus.models.limits import Permit
-from consensus.models.protocol import CallRecord, CallSink, Completion, Request
+from consensus.models.placed import PlacedClient
+from consensus.models.protocol import CallRecord, CallSink, Completion, ModelClient, Request
 from consensus.models.tape import Paid, Tape
 
 __all__ = ["Attempts", "kept"]
@@ -90,7 +91,7 @@ class Attempts:
         error: BaseException
         try:
             async with asyncio.timeout(entry.timeout_s):
-                completion = await client.complete(request, timeout_s=entry.timeout_s)
+                completion = await _sent(client, request, ctx, hop.key, entry.timeout_s)
         except (ConsensusError, asyncio.CancelledError) as raised:
             error = raised
         except TimeoutError:
@@ -153,7 +154,7 @@ class Attempts:
         request = hop.request
         served = completion.served_model or request.model
         usage, record.cost_pico, record.price_basis = self._biller.bill(
-            request, served, completion.usage, completion.text
+            request, served, completion.usage, completion.text, batch=completion.batch is not None
         )
         if usage is not completion.usage or served != completion.served_model:
             completion = replace(completion, usage=usage, served_model=served)
@@ -218,6 +219,15 @@ class Attempts:
             record.usage, record.cost_pico, record.price_basis = self._biller.bill(
                 request, error.served_model or request.model, error.usage, ""
             )
+
+
+async def _sent(
+    client: ModelClient, request: Request, ctx: CallContext, key: str, timeout_s: float
+) -> Completion:
+    """One attempt; a client that must know for whom it is made is told."""
+    if isinstance(client, PlacedClient):
+        return await client.complete_for(request, ctx, key, timeout_s=timeout_s)
+    return await client.complete(request, timeout_s=timeout_s)
 
 
 def _paid(record: CallRecord, completion: Completion) -> Paid:

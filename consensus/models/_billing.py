@@ -34,25 +34,34 @@ class Biller:
         self._estimates: dict[tuple[str, str], tuple[ModelPrice, ...]] = {}
 
     def bill(
-        self, request: Request, served_model: str, usage: Usage, text: str
+        self,
+        request: Request,
+        served_model: str,
+        usage: Usage,
+        text: str,
+        *,
+        batch: bool = False,
     ) -> tuple[Usage, int, PriceBasis]:
         """The usage to keep, its cost in pico-dollars, and what that rests on.
 
         Where the served model has no known price, the dearest of these is charged: the price of
         the model that was asked, and that of the nearest name that contains the served one's
-        beginning (``openai/gpt-5.4-nano`` for ``openai/gpt-5.4-nano-eu``).
+        beginning (``openai/gpt-5.4-nano`` for ``openai/gpt-5.4-nano-eu``). ``batch``: at the price
+        of batches.
         """
         sound = _is_sound(usage)
         if not sound or (text and not (usage.total_input and usage.output)):
             usage = _mended(usage if sound else Usage(), request, text)
             sound = False
         try:
-            cost = self._prices.price(served_model).cost_pico(usage)
+            cost = self._prices.price(served_model).cost_pico(usage, batch=batch)
         except PriceError:
             prices = self._substitutes(request.model, served_model)
-            cost = max(price.cost_pico(usage) for price in prices)
+            cost = max(price.cost_pico(usage, batch=batch) for price in prices)
             return usage, cost, "estimated_price" if sound else "estimated_price_and_usage"
-        return usage, cost, "served" if sound else "estimated_usage"
+        if not sound:
+            return usage, cost, "estimated_usage"
+        return usage, cost, "batch" if batch else "served"
 
     def _substitutes(self, requested: str, served: str) -> tuple[ModelPrice, ...]:
         known = self._estimates.get((requested, served))

@@ -33,7 +33,7 @@ from consensus.models.protocol import Completion, Request
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
-__all__ = ["LiteLLMClient", "read_usage"]
+__all__ = ["LiteLLMClient", "completion_of", "import_litellm", "read_usage"]
 
 _ATTEMPT_TIMEOUT_S = 3600.0
 """What litellm is told. It keeps one client per timeout it has seen, so ours must not vary; the
@@ -88,7 +88,7 @@ class LiteLLMClient:
 
     async def prepare(self) -> None:
         """Import litellm now, in a thread: several seconds that no deadline should have to pay."""
-        await _import_litellm()
+        await import_litellm()
 
     async def complete(self, request: Request, *, timeout_s: float) -> Completion:
         """Send one request, once. ``timeout_s`` covers all of it, from connect to the last byte.
@@ -96,10 +96,10 @@ class LiteLLMClient:
         Raises:
             ProviderError: with its class; ``usage`` is set where a useless answer was billed.
         """
-        litellm = await _import_litellm()
+        litellm = await import_litellm()
         started = time.perf_counter()
         response = await self._send(litellm, request, timeout_s)
-        return _read(request, response, time.perf_counter() - started)
+        return completion_of(request, response, time.perf_counter() - started)
 
     async def count_tokens(self, request: Request) -> int:
         """Input tokens by OpenAI's tokenizer for its models; for others a safe upper bound.
@@ -111,7 +111,7 @@ class LiteLLMClient:
             request.model
         ):
             return bound
-        litellm = await _import_litellm()
+        litellm = await import_litellm()
         schema = json.dumps(request.output_schema) if request.output_schema else ""
         try:
             count = await asyncio.to_thread(
@@ -205,7 +205,7 @@ class LiteLLMClient:
         return self._openai
 
 
-async def _import_litellm() -> ModuleType:
+async def import_litellm() -> ModuleType:
     """litellm, imported once, in a thread: the event loop must not stand still for seconds."""
     if not _imported:
         await asyncio.to_thread(_first_import)
@@ -294,7 +294,12 @@ def _is_strict(schema: object) -> bool:
     return all(map(_is_strict, schema.values()))
 
 
-def _read(request: Request, response: Any, latency_s: float) -> Completion:
+def completion_of(request: Request, response: Any, latency_s: float = 0.0) -> Completion:
+    """A chat completion, of litellm or of OpenAI's SDK, in our words.
+
+    Raises:
+        ProviderError: it holds no choice.
+    """
     provider = _provider(request.model)
     hidden = getattr(response, "_hidden_params", None) or {}
     headers = {str(k): str(v) for k, v in (hidden.get("additional_headers") or {}).items()}

@@ -36,10 +36,11 @@ BESIDE: frozenset[Purpose] = frozenset({"frontier", "shadow"})
 """Purposes of calls that stand beside a decision: their cost is not the decision's own."""
 
 PriceBasis = Literal[
-    "none", "served", "estimated_price", "estimated_usage", "estimated_price_and_usage"
+    "none", "served", "batch", "estimated_price", "estimated_usage", "estimated_price_and_usage"
 ]
 """What a call's cost rests on: nothing was billed; the served model's own price and the provider's
-own count; or an estimate of either, on the dear side, where one of them is not known."""
+own count (``batch``: its price in batches); or an estimate of either, on the dear side, where one
+of them is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +110,8 @@ class Completion:
     ``served_model`` is what the provider says answered, in LiteLLM's naming with the provider's
     prefix; it is what is billed. ``usage`` is in disjoint classes. ``choice_probabilities`` has one
     number per ``Request.choices`` (normalised over them), or is None. ``coverage`` is the
-    probability mass that the model put on those choices at all.
+    probability mass that the model put on those choices at all. ``batch`` is the provider's id of
+    the batch that it came in, at the price of batches; a recorded answer does not know it any more.
     """
 
     text: str
@@ -121,6 +123,7 @@ class Completion:
     choice_probabilities: tuple[float, ...] | None = None
     coverage: float | None = None
     headers: dict[str, str] = field(default_factory=dict)
+    batch: str | None = None
 
 
 @runtime_checkable
