@@ -18,13 +18,14 @@ from consensus.benchmark.report import words
 from consensus.benchmark.report.charts import NARROW, WIDE
 from consensus.ledger.page import clean
 from consensus.server.page import charts
+from consensus.server.page.reading import QUEUE
 from consensus.server.page.receipts import moment_text
 
 if TYPE_CHECKING:
     from jinja2 import Environment
     from markupsafe import Markup
 
-__all__ = ["page_csp", "render_page", "visible"]
+__all__ = ["page_csp", "render_locked", "render_page", "render_receipt", "visible"]
 
 STATUSES = {
     "certified": "good", "provisional": "open", "uncertifiable": "open", "failed": "bad",
@@ -58,6 +59,37 @@ def render_page(data: Mapping[str, Any], *, live_s: float | None = None) -> str:
             style=Markup(style),  # noqa: S704 - our own file
             script=Markup(script),  # noqa: S704 - our own file
             unknown=words.UNKNOWN,
+        )
+    )
+    return text.rstrip() + "\n"
+
+
+def render_receipt(view: Mapping[str, Any]) -> str:
+    """A page of one receipt, which a live page takes out of it.
+
+    Args:
+        view: of :func:`~consensus.server.page.receipts.receipt_view`.
+    """
+    return _small("one.html.j2", r=view)
+
+
+def render_locked() -> str:
+    """A page that asks for a key, and holds nothing else."""
+    return _small("locked.html.j2")
+
+
+def _small(template: str, **values: Any) -> str:
+    from markupsafe import Markup
+
+    style, script = _assets()
+    text: str = (
+        _environment()
+        .get_template(template)
+        .render(
+            csp=page_csp(live=True),
+            style=Markup(style),  # noqa: S704 - our own file
+            script=Markup(script),  # noqa: S704 - our own file
+            **values,
         )
     )
     return text.rstrip() + "\n"
@@ -156,7 +188,8 @@ def _attention(data: Mapping[str, Any]) -> list[dict[str, str]]:
     if queue:
         many = len(queue)
         said = "decision waits" if many == 1 else "decisions wait"
-        found.append(_notice("open", f"{many:,} {said} for a person", "#queue"))
+        more = " or more" if many >= QUEUE else ""
+        found.append(_notice("open", f"{many:,}{more} {said} for a person", "#queue"))
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from consensus.ledger.feedback import queue
@@ -17,7 +18,10 @@ if TYPE_CHECKING:
 
     from consensus.models.rates import ModelPrice
 
-__all__ = ["open_incidents", "read_page"]
+__all__ = ["current_of", "open_incidents", "read_page"]
+
+QUEUE = 1_000
+"""Decisions that wait, of which no more are counted: nobody settles a thousand by hand."""
 
 
 def read_page(
@@ -49,9 +53,31 @@ def read_page(
         newest=newest,
         receipts=receipts,
         incidents=open_incidents(ledger),
-        waiting=queue(ledger),
+        waiting=queue(ledger, limit=QUEUE),
         current=current,
         frontier=_frontier(table, frontier),
+    )
+
+
+def current_of(table: PolicyTable, ledger: Ledger) -> Current:
+    """What holds today of what certificates rest on, as far as a running service knows it.
+
+    Prompts and suites are files of the project: ``consensus policy check`` compares those too.
+    """
+    from consensus.ledger.served import newest_served
+    from consensus.models.prices import PriceBook
+    from consensus.policy.oracles import oracle_of
+
+    oracles = {
+        name: oracle_of(table, row.oracle).sha256
+        for name, row in table.tasks.items()
+        if row.certificate is not None and row.oracle in table.oracles
+    }
+    return Current(
+        today=datetime.now(UTC).date(),
+        oracles=oracles,
+        served=newest_served(ledger),
+        prices=PriceBook(table.price_overrides()),
     )
 
 

@@ -24,6 +24,8 @@ FINE = (60, 300, 900, 3_600, 10_800)
 """Seconds of a bucket shorter than a day."""
 MOST = 60
 """Buckets that a chart on a telephone can still show."""
+LONG = 10
+"""Times the 95th percentile of a decision's time that a bucket is long at least."""
 SMALL = 20_000
 """Calls up to which a ledger is asked once a bucket: no index knows the calls of a minute."""
 
@@ -82,7 +84,7 @@ def overview(
     if ends is None:
         return Overview(report, DAY, (), {})
     first, last = ends
-    step = _step(first, last, report.total.calls + report.total.replayed)
+    step = _step(first, last, report)
     start = int(first // step) * step
     starts = tuple(range(start, int(last) + 1, step))
     found: dict[str, list[Bucket]] = defaultdict(lambda: [Bucket() for _ in starts])
@@ -108,10 +110,13 @@ def overview(
     return Overview(report, step, starts, {name: tuple(found[name]) for name in sorted(found)})
 
 
-def _step(first: float, last: float, calls: int) -> int:
-    if calls <= SMALL:
+def _step(first: float, last: float, report: CostReport) -> int:
+    if report.total.calls + report.total.replayed <= SMALL:
+        # A call falls on the moment it began, its decision on the moment it was kept: a bucket
+        # must be long against a decision, or its money and its decisions do not match.
+        least = LONG * (report.total.latency_p95_s or 0.0)
         for step in FINE:
-            if last // step - first // step < MOST:
+            if step >= least and last // step - first // step < MOST:
                 return step
     days = int(last // DAY - first // DAY) + 1
     return DAY * ceil(days / MOST)

@@ -1,0 +1,127 @@
+"""The page, served: read at most once in a while however many look, and nothing without a key.
+
+A browser that comes without a key gets a page that asks for one and holds nothing else. The page's
+own script then sends it in the header that every other route takes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import time
+from dataclasses import dataclass, field
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from consensus.errors import DataError, LedgerError
+from consensus.ledger.store import Ledger
+from consensus.server.errors import ApiError
+from consensus.server.keys import Caller
+from consensus.server.page.html import page_csp, render_locked, render_page, render_receipt
+from consensus.server.page.reading import current_of, read_page
+from consensus.server.page.receipts import receipt_view
+from consensus.server.service import Service
+
+__all__ = ["LIVE_S", "show_page"]
+
+LIVE_S = 5.0
+"""Seconds between two looks of an open page."""
+
+STRETCH_S = 30 * 86_400
+"""A served page shows the last thirty days."""
+
+PATIENCE = 5
+"""A reading is kept for so many times the seconds that it took: a tenth of a core at the most."""
+
+
+@dataclass(slots=True)
+class _Reading:
+    html: str
+    tag: str
+    until: float
+
+
+@dataclass(slots=True)
+class _Keeper:
+    """The latest reading, and one at a time."""
+
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    last: _Reading | None = None
+
+    async def page(self, service: Service, ledger: Ledger) -> _Reading:
+        """The page as it is, or as it was a moment ago."""
+        async with self.lock:
+            if self.last is None or time.monotonic() >= self.last.until:
+                began = time.monotonic()
+                html, tag = await asyncio.to_thread(_read, service, ledger)
+                ended = time.monotonic()
+                fresh = max(LIVE_S / 2, PATIENCE * (ended - began))
+                self.last = _Reading(html, tag, ended + fresh)
+            return self.last
+
+
+_keepers: WeakKeyDictionary[Service, _Keeper] = WeakKeyDictionary()
+"""Each service's own; gone with it."""
+
+
+async def show_page(service: Service, _caller: Caller, request: Request) -> Response:
+    """Show what is decided, as a page for a browser.
+
+    The route is public, since a browser that opens it can send no key yet: a caller without one
+    gets a form, and 401.
+    """
+    try:
+        caller = service.caller(_token(request))
+    except ApiError as error:
+        return _html(render_locked(), status=error.status)
+    if not caller.may_read_metrics():
+        raise ApiError(403, "page_not_allowed", "this key may not see what all callers do")
+    ledger = service.engine.ledger
+    if not isinstance(ledger, Ledger):
+        raise ApiError(404, "no_ledger", "nothing is kept here: the engine has no ledger")
+    wanted = request.query_params.get("receipt")
+    if wanted is not None:
+        return await _one(ledger, wanted)
+    reading = await _keepers.setdefault(service, _Keeper()).page(service, ledger)
+    if request.headers.get("if-none-match") == reading.tag:
+        return _html("", status=304, tag=reading.tag)
+    return _html(reading.html, tag=reading.tag)
+
+
+async def _one(ledger: Ledger, wanted: str) -> Response:
+    def look() -> dict[str, Any]:
+        receipt = ledger.receipt(wanted)
+        return receipt_view(receipt, ledger.calls_of(receipt.receipt_id), text=False)
+
+    try:
+        view = await asyncio.to_thread(look)
+    except (DataError, LedgerError):
+        raise ApiError(404, "unknown_receipt", "there is no such receipt") from None
+    return _html(render_receipt(view))
+
+
+def _read(service: Service, ledger: Ledger) -> tuple[str, str]:
+    table = service.table
+    data = read_page(
+        ledger, table, since=time.time() - STRETCH_S, current=current_of(table, ledger)
+    )
+    data["since"] = data["since"][:10]
+    known = {name: value for name, value in data.items() if name != "made"}
+    digest = hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
+    return render_page(data, live_s=LIVE_S), f'"{digest[:32]}"'
+
+
+def _html(text: str, *, status: int = 200, tag: str | None = None) -> Response:
+    headers = {"content-security-policy": f"{page_csp(live=True)}; frame-ancestors 'none'"}
+    if tag is not None:
+        headers["etag"] = tag
+    return Response(text, status, headers, media_type="text/html; charset=utf-8")
+
+
+def _token(request: Request) -> str | None:
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    return token.strip() or None if scheme.lower() == "bearer" else None
