@@ -197,8 +197,7 @@ async def test_a_caller_who_goes_away_while_closing_leaves_nothing_running(tmp_p
     closing.cancel()
     with pytest.raises(asyncio.CancelledError):
         await closing
-    while asyncio.all_tasks() - {asyncio.current_task()}:
-        await asyncio.sleep(0.01)
+    assert asyncio.all_tasks() == {asyncio.current_task()}
     assert engine.ledger is not None
     shadow = shadow_of(engine.ledger, str(decision.receipt_id))
     await engine.aclose()

@@ -69,6 +69,7 @@ from consensus.statistics.selective import (
     excess_aurc,
     risk_coverage,
 )
+from consensus.statistics.weighted import WeightedMean, weighted_lcb, weighted_mean
 
 __all__ = [
     "BootstrapResult",
@@ -81,6 +82,7 @@ __all__ = [
     "RateBound",
     "RiskCoverage",
     "Shuffled",
+    "WeightedMean",
     "aiq",
     "apgr",
     "aurc",
@@ -120,6 +122,8 @@ __all__ = [
     "passes_needed",
     "rate_bound",
     "risk_coverage",
+    "weighted_lcb",
+    "weighted_mean",
     "wilson",
     "within_correlation",
     "z_score",
