@@ -27,7 +27,8 @@ PICO = 10**12
 """Pico-dollars in a dollar."""
 
 Answer: TypeAlias = str | float | tuple[str, ...] | dict[str, Any] | list[Any]
-"""approve/choose/compare: an option · rank: items, best first · score: a number ·
+"""approve/choose/compare: an option, or all that a seat scored alike highest, as a tuple ·
+rank: items, best first · score: a number ·
 generate: text, or the object that the schema asked for."""
 
 ConfidenceSource = Literal["stated", "token_probabilities", "scores"]
@@ -107,8 +108,9 @@ class Ballot(_FromSeat):
 
     ``distribution`` is over the task's options and sums to one; it is set only where a provider
     gave token probabilities. ``scores`` are over the task's options too, on whatever scale the seat
-    was asked for, and are set only where it was asked for a score of each. ``confidence`` is the probability the seat
-    gave its own answer, with its provenance; stated confidence counts only once calibrated.
+    was asked for, and are set only where it was asked for a score of each. ``confidence`` is the
+    probability the seat gave its own answer, with its provenance; stated confidence counts only
+    once calibrated.
     ``earlier`` are the seat's answers in a debate's rounds before this one. ``role`` tells a
     candidate of best-of-n from the vote of a judge among candidates.
     """

@@ -14,13 +14,55 @@ rule of this kind, what is certified is the decision of the whole panel, not the
 from __future__ import annotations
 
 from statistics import NormalDist
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from consensus.aggregation._numerics import TIE_TOLERANCE, BoolArray, FloatArray
 
-__all__ = ["lead_decided", "lead_spread", "lead_standing"]
+__all__ = [
+    "VOTE_POINTS",
+    "LeadEvidence",
+    "lead_ballots",
+    "lead_decided",
+    "lead_level",
+    "lead_spread",
+    "lead_standing",
+]
+
+LeadEvidence = Literal["votes", "scores", "both"]
+"""What is added up: votes, scores of the options, or both."""
+
+VOTE_POINTS = 0.5
+"""What a first place counts besides its score, in points, where both are added up."""
+
+
+def lead_ballots(
+    votes: npt.ArrayLike, scores: npt.ArrayLike | None, evidence: LeadEvidence
+) -> FloatArray:
+    """What each ballot gives each option, (..., K).
+
+    Args:
+        votes: (..., K) shares of one vote; zeros for a failure.
+        scores: (..., K), zeros where a ballot has none; None without scores.
+        evidence: what is added up.
+
+    Raises:
+        ValueError: scores are to be added up, and there are none.
+    """
+    v = np.asarray(votes, dtype=np.float64)
+    if evidence == "votes":
+        return v
+    if scores is None:
+        raise ValueError("the recording has no scores")
+    x = np.asarray(scores, dtype=np.float64)
+    return x + VOTE_POINTS * v if evidence == "both" else x
+
+
+def lead_level(confidence: float) -> float:
+    """The standing of :func:`lead_standing` at which a lead holds with this probability."""
+    return NormalDist().inv_cdf(confidence)
 
 
 def lead_spread(ballots: npt.ArrayLike) -> float:
@@ -88,5 +130,5 @@ def lead_decided(
     """
     if not 0.0 < chance < 0.5:
         raise ValueError("chance must lie between 0 and ½")
-    needed = NormalDist().inv_cdf(1.0 - chance)
+    needed = lead_level(1.0 - chance)
     return np.asarray(lead_standing(totals, remaining, spread) >= needed, dtype=np.bool_)

@@ -25,7 +25,7 @@ class Plan:
         framings: names; or how many of the default sequence of each kind.
         samples: how often each model answers each case under each framing. Later samples see the
             options in other orders, and are independent calls.
-        ballot: ``structured``, ``token``, or ``auto`` (by token for ``local/`` models).
+        ballot: ``structured``, ``token``, ``scores``, or ``auto`` (by token for ``local/`` models).
         temperature: None for each provider's default.
         max_output_tokens: None for the default of the kind.
     """

@@ -42,10 +42,17 @@ class Answered:
 
     @property
     def name(self) -> str | None:
-        """The option's name; None for a failure."""
-        if isinstance(self.seat, Failure):
+        """The option's name; None for a failure, and where several are scored alike highest."""
+        if isinstance(self.seat, Failure) or self.tied:
             return None
         return option_name(self.job.case.task, self.seat.answer)
+
+    @property
+    def tied(self) -> tuple[str, ...]:
+        """The options of a closed set that share a ballot's highest score; empty for one alone."""
+        answer = None if isinstance(self.seat, Failure) else self.seat.answer
+        closed = self.job.case.task.kind in ("approve", "choose", "compare")
+        return answer if closed and isinstance(answer, tuple) else ()
 
     @property
     def failure(self) -> str | None:
@@ -120,7 +127,7 @@ def _credits(case: Case, oracle: Oracle, answers: Sequence[Answered]) -> dict[st
     said: dict[str, Any] = {}
     given: dict[str, float] = {}
     for answered in answers:
-        if isinstance(answered.seat, Ballot):
+        if isinstance(answered.seat, Ballot) and not answered.tied:
             name = option_name(task, answered.seat.answer)
             said[name] = answered.seat.answer
             if answered.failure is None:
@@ -164,7 +171,7 @@ def _answer(answered: Answered, options: Sequence[str]) -> dict[str, Any]:
         "model": job.model,
         "variant": job.variant,
         "sample": job.sample,
-        "answer": None if answered.failure else answered.name,
+        "answer": None if answered.failure else _vote(answered),
         "failure": answered.failure,
         "prompt_tokens": seat.usage.total_input,
         "completion_tokens": seat.usage.output,
@@ -185,6 +192,8 @@ def _answer(answered: Answered, options: Sequence[str]) -> dict[str, Any]:
         line |= {"confidence": seat.confidence, "confidence_source": seat.confidence_source}
     if seat.distribution is not None and set(seat.distribution) == set(options):
         line["scores"] = [seat.distribution[name] for name in options]
+    if seat.scores is not None and set(seat.scores) == set(options):
+        line["scores"] = [seat.scores[name] for name in options]
     if seat.rationale:
         line["rationale"] = seat.rationale
     judged = answered.judged
@@ -197,6 +206,12 @@ def _answer(answered: Answered, options: Sequence[str]) -> dict[str, Any]:
         if judged.cost.pico_usd or judged.grader:
             line |= {"grade_pico": judged.cost.pico_usd, "grader": judged.grader}
     return line
+
+
+def _vote(answered: Answered) -> str | dict[str, float] | None:
+    """The option's name; shares of one vote where several are scored alike highest."""
+    tied = answered.tied
+    return {name: 1 / len(tied) for name in tied} if tied else answered.name
 
 
 def figures(answers: Iterable[Answered], models: Sequence[str]) -> dict[str, dict[str, Any]]:

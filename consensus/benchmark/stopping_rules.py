@@ -261,19 +261,14 @@ class _Sprt(_Votes):
 class _Lead(_Votes):
     """The lead in standard deviations of what remains; the level is that number.
 
-    ``evidence`` is what is added up: votes, scores, or both (a vote counts ``vote`` points).
+    ``evidence`` is what is added up: votes, scores, or both. A policy's rule ``lead`` is the same.
     """
 
-    evidence: str = "scores"
-    vote: float = 0.5
+    evidence: stop_scores.LeadEvidence = "scores"
     spread: float | None = None
 
     def ballots(self, walks: Walks) -> Floats:
-        if self.evidence == "votes":
-            return walks.votes
-        if walks.scores is None:
-            raise ValueError("the recording has no scores")
-        return walks.scores + (self.vote * walks.votes if self.evidence == "both" else 0.0)
+        return stop_scores.lead_ballots(walks.votes, walks.scores, self.evidence)
 
     def fit(self, walks: Walks, truth: Floats) -> StopRule:
         spread = stop_scores.lead_spread(

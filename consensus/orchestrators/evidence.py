@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from consensus.aggregation._numerics import canonical_mean, softmax
+from consensus.aggregation._numerics import canonical_mean, canonical_sum, softmax
 from consensus.aggregation.confidence import cisc
 from consensus.aggregation.posteriors import block_posterior
 from consensus.aggregation.score_ballots import standardised
@@ -36,6 +36,8 @@ __all__ = [
     "leaders",
     "median_score",
     "read_scores",
+    "score_rows",
+    "vote_shares",
 ]
 
 Floats = npt.NDArray[np.float64]
@@ -45,6 +47,15 @@ LEAST = 1e-12
 
 TIE_TOLERANCE = 1e-9
 """Probabilities this close share first place."""
+
+
+def vote_shares(options: Sequence[str], ballots: Sequence[Ballot]) -> Floats:
+    """(ballots, K) shares of one vote: options that a seat scored alike highest share its vote."""
+    rows = np.zeros((len(ballots), len(options)))
+    for row, ballot in zip(rows, ballots, strict=True):
+        said = ballot.answer if isinstance(ballot.answer, tuple) else (ballot.answer,)
+        row[:] = [(option in said) / len(said) for option in options]
+    return rows
 
 
 class Opinion(NamedTuple):
@@ -207,7 +218,7 @@ def _arrays(
     """The seats of these models as arrays; a failed seat is a vote of −1."""
     mine = [seat for seat in seats if seat.model in models]
     place = {option: i for i, option in enumerate(options)}
-    votes = [place[str(s.answer)] if isinstance(s, Ballot) else -1 for s in mine]
+    votes = [-1 if isinstance(s, Failure) else _place(place, s) for s in mine]
     stated = [s.confidence if isinstance(s, Ballot) else None for s in mine]
     rows = np.full((len(mine), len(options)), np.nan)
     for i, seat in enumerate(mine):
@@ -221,11 +232,16 @@ def _arrays(
         np.array([models.index(seat.model) for seat in mine], dtype=np.int64),
         rows,
         np.array([np.nan if c is None else c for c in stated], dtype=np.float64),
-        _score_rows(options, mine),
+        score_rows(options, mine),
     )
 
 
-def _score_rows(options: Sequence[str], seats: Sequence[Ballot | Failure]) -> Floats:
+def _place(places: Mapping[str, int], ballot: Ballot) -> int:
+    """The option that a ballot is for; −1 where it is for several."""
+    return -1 if isinstance(ballot.answer, tuple) else places[str(ballot.answer)]
+
+
+def score_rows(options: Sequence[str], seats: Sequence[Ballot | Failure]) -> Floats:
     """(seats, K) the score that each seat gave each option; NaN where it gave none."""
     rows = np.full((len(seats), len(options)), np.nan)
     for row, seat in zip(rows, seats, strict=True):
@@ -247,13 +263,13 @@ def _cold(
         return _mean_of_distributions(options, ballots, accuracy)
     if hop.spec.aggregator in ("weighted", "cisc") and (stated := _comparable(ballots)) is not None:
         place = {option: i for i, option in enumerate(options)}
-        votes = [place[str(b.answer)] for b in ballots]
+        votes = [_place(place, b) for b in ballots]
         shares = cisc(votes, stated, len(options), hop.spec.confidence_temperature)
         counts = (shares * len(ballots))[None, :]
     elif hop.spec.aggregator == "scores" and any(b.scores is not None for b in ballots):
         return _cold_scores(options, ballots, accuracy, cold.correlation)
     else:
-        counts = np.array([[sum(1 for b in ballots if b.answer == o) for o in options]])
+        counts = np.array([canonical_sum(vote_shares(options, ballots), axis=0)])
     return np.asarray(block_posterior(counts, accuracy, cold.correlation), dtype=np.float64)
 
 
@@ -267,8 +283,8 @@ def _cold_scores(
     option is best and the others alike, the posterior is that of as many votes for it.
     """
     width = len(options)
-    votes = np.array([[float(b.answer == option) for option in options] for b in ballots])
-    given = _score_rows(options, ballots)
+    votes = vote_shares(options, ballots)
+    given = score_rows(options, ballots)
     bare = np.isnan(given).any(axis=-1, keepdims=True)
     z = canonical_mean(standardised(np.where(bare, votes, given)), axis=0)
     unanimous = np.zeros((1, width))
@@ -298,11 +314,10 @@ def _mean_of_distributions(
     spread evenly. Probabilities are kept off zero by 1e-6: no finite panel excludes an option.
     """
     rest = (1.0 - accuracy) / (len(options) - 1)
+    bare = (rest + (accuracy - rest) * vote_shares(options, ballots)).tolist()
     rows = [
-        [b.distribution.get(o, 0.0) for o in options]
-        if b.distribution is not None
-        else [accuracy if b.answer == o else rest for o in options]
-        for b in ballots
+        [b.distribution.get(o, 0.0) for o in options] if b.distribution is not None else word
+        for b, word in zip(ballots, bare, strict=True)
     ]
     mean = np.array([math.fsum(column) / len(rows) for column in zip(*rows, strict=True)])
     clipped = np.maximum(mean, 1e-6)

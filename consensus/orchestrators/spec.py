@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from consensus.aggregation.stop_scores import LeadEvidence
 from consensus.ballots import Ballot, Failure
 from consensus.errors import FailureClass
 from consensus.orchestrators.calibration import Calibration
@@ -73,9 +74,18 @@ class ColdStart(_Frozen):
 class Stopping(_Frozen):
     """When a panel stops asking; ``orchestrators.stopping`` says what each rule means."""
 
-    rule: Literal["margin", "ahead_by_k", "posterior", "adaptive", "value"] = "margin"
+    rule: Literal["margin", "ahead_by_k", "posterior", "adaptive", "value", "lead"] = "margin"
     confidence: float | None = Field(default=None, gt=0.5, lt=1)
     min_ballots: int | None = Field(default=None, ge=1)
+    evidence: LeadEvidence = "votes"
+    spread: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    level: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _measured(self) -> Stopping:
+        if self.rule == "lead" and self.spread is None:
+            raise ValueError("the rule lead needs the spread of whole panels")
+        return self
 
 
 class Debating(_Frozen):
@@ -112,7 +122,7 @@ class StrategySpec(_Frozen):
     seats: int = Field(default=1, ge=1, le=1001)
     quorum: int = Field(default=1, ge=1)
     framings: tuple[str, ...] = ()
-    ballot: Literal["structured", "token", "auto"] = "auto"
+    ballot: Literal["structured", "token", "scores", "auto"] = "auto"
     temperature: float | None = None
     min_agreement: float = Field(default=0.5, ge=0, le=1)
     alpha: float | None = Field(default=None, gt=0, lt=1)

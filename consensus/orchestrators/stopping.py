@@ -12,10 +12,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from consensus.aggregation.stop_scores import lead_ballots, lead_level, lead_standing
 from consensus.aggregation.stop_value import approval_losses, plain_losses, worth_asking
 from consensus.aggregation.stopping import ahead, beta_decided, lead_needed, odds_decided
 from consensus.ballots import Ballot
 from consensus.orchestrators.concluding import Conclusion, conclude
+from consensus.orchestrators.evidence import score_rows, vote_shares
 from consensus.orchestrators.spec import HopRecord, Losses, Poll, Stopping, StrategySpec
 from consensus.tasks import Task
 
@@ -25,6 +27,9 @@ CLOSED = frozenset({"approve", "choose", "compare"})
 """Kinds with a closed set of answers: only their panels can be stopped early."""
 
 CONFIDENCE = 0.95
+
+EDGE = 1e-9
+"""Differences below this are none."""
 
 RIVALS = 3
 """How many runners-up ``margin`` tries; the others are further behind."""
@@ -42,7 +47,7 @@ def settled(task: Task, spec: StrategySpec, poll: Poll, remaining: int) -> str |
     stop = spec.stop or Stopping()
     if len(poll.ballots) < max(stop.min_ballots or 1, spec.quorum):
         return None
-    counts = np.array([sum(b.answer == o for b in poll.ballots) for o in task.options])
+    counts = vote_shares(task.options, poll.ballots).sum(axis=0)
     confidence = stop.confidence or CONFIDENCE
     if stop.rule == "margin":
         if not only_counts(spec):
@@ -60,7 +65,22 @@ def settled(task: Task, spec: StrategySpec, poll: Poll, remaining: int) -> str |
     if stop.rule == "adaptive":
         done = bool(beta_decided(counts, confidence))
         return f"the panel's answer is settled at {confidence:g}" if done else None
+    if stop.rule == "lead":
+        return _lead(task, stop, poll, remaining, confidence)
     return _value(task, spec, counts, poll, remaining)
+
+
+def _lead(task: Task, stop: Stopping, poll: Poll, remaining: int, confidence: float) -> str | None:
+    """The lead in standard deviations of what remains; a ballot without scores adds none."""
+    votes = vote_shares(task.options, poll.ballots)
+    scores = np.nan_to_num(score_rows(task.options, poll.ballots))
+    totals = lead_ballots(votes, scores, stop.evidence).sum(axis=0)
+    standing = float(lead_standing(totals, remaining, stop.spread or 0.0))
+    level = lead_level(confidence) if stop.level is None else stop.level
+    if standing < level - EDGE:
+        return None
+    what = "votes and scores" if stop.evidence == "both" else stop.evidence
+    return f"the lead in {what} is {standing:.2f} times what the rest may move it"
 
 
 def only_counts(spec: StrategySpec) -> bool:

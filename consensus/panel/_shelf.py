@@ -31,6 +31,12 @@ _ORDERED: dict[Kind, dict[str, Any]] = {
     "compare": {"first": "some text", "second": "some text"},
     "rank": {"items": ("item-1: some text", "item-2: some text"), "count": 2},
 }
+_SCORED: tuple[Kind, ...] = ("approve", "choose", "compare")
+
+_FIRST_SCORES = "7415307a21ec84b3a85b34a3123dea20847e80a4455dcc3d3d58a4c6b164702a"
+"""The form for scores as it first was. Hashes leave that one text out, so that what was recorded
+before there was a form for scores keeps its hash; any other text of it is hashed like the rest."""
+
 _FRAMED = {"framing": "some instruction", "framing_name": "plain"}
 _MESSAGE = {"role": "user", "content": "some text"}
 
@@ -48,7 +54,7 @@ class Shelf:
     def add(self, folder: Path) -> None:
         if not folder.is_dir():
             raise PromptError("is not a folder of prompts", where=str(folder))
-        fixed = ("system", "repair", "debate", "judge_candidates")
+        fixed = ("system", "repair", "debate", "judge_candidates", "scores")
         seen: dict[str, str] = {}
         for path in sorted(folder.iterdir()):
             name = path.name
@@ -147,6 +153,16 @@ class Shelf:
         elif stem == "debate":
             wanted = {"body": ({"answers": "x", "form": "x"}, ("answers", "form"))}
             self.texts[stem] = _compiled(document, body, wanted)
+        elif stem == "scores":
+            wanted = {
+                kind: (
+                    {**_FRAMED, **_WORDS[kind], "low": "1", "high": "10"},
+                    ("framing", "words", "low", "high"),
+                )
+                for kind in _SCORED
+            }
+            found = sections_of(document, tuple(wanted))
+            self.texts[stem] = _compiled(document, found, wanted)
         else:
             wanted = {
                 "subject": ({"system": "x", "messages": (_MESSAGE,)}, ("messages",)),
@@ -163,6 +179,8 @@ class Shelf:
             stem: {name: part.source for name, part in parts.items()}
             for stem, parts in self.texts.items()
         }
+        if _hash(texts["scores"]) == _FIRST_SCORES:
+            del texts["scores"]
         texts["system"] = self.system
         whole = {"framings": framings, "templates": templates, "texts": texts}
         kinds: dict[Kind, str] = {
@@ -181,6 +199,7 @@ class Shelf:
             system=self.system,
             repair=self.texts["repair"]["body"],
             debate=self.texts["debate"]["body"],
+            scores={kind: self.texts["scores"][kind] for kind in _SCORED},
             candidates_subject=self.texts["judge_candidates"]["subject"],
             candidates_criteria=self.texts["judge_candidates"]["criteria"],
             sha256=_hash(whole),

@@ -8,6 +8,7 @@ of a ranking by an id, both counted as shown. Reading an answer back is the inve
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from typing import Any
 
@@ -20,19 +21,32 @@ __all__ = [
     "COMPARE_WORDS",
     "MAX_LABEL_CHARS",
     "MAX_TOKEN_POINTS",
+    "SCORE_SCALE",
+    "TIE_MARGIN",
     "answer_words",
+    "asks_scores",
     "is_numbered",
     "is_token_ballot",
     "output_schema",
     "scale_points",
     "scale_text",
+    "score_words",
+    "scores_schema",
     "shown_answer",
+    "shows_numbers",
 ]
 
 COMPARE_WORDS = ("first", "second", "tie")
 
 MAX_LABEL_CHARS = 80
 """The longest option that is answered by its own words."""
+
+SCORE_SCALE = (1, 10)
+"""What a ballot of scores gives each option: ten is best."""
+
+TIE_MARGIN = 0.2
+"""Points by which ``tie`` stands above the middle of two candidates that are scored: it leads where
+they differ by less than twice as much, so where whole scores are equal."""
 
 MAX_TOKEN_POINTS = 11
 """The most whole numbers on a scale that a token ballot may answer with (0 to 10)."""
@@ -48,7 +62,7 @@ def answer_words(task: Task, seat: Seat) -> tuple[str, ...]:
         options = task.options
         return tuple([options[i] for i in seat.order])
     if isinstance(task, Choose):
-        if is_numbered(task.labels):
+        if shows_numbers(task, seat):
             return _numbers(len(task.labels))
         return tuple([task.labels[i] for i in seat.order])
     if kind == "compare":
@@ -93,6 +107,36 @@ def is_token_ballot(task: Task, seat: Seat) -> bool:
     return task.kind in {"approve", "choose", "compare"}
 
 
+def asks_scores(task: Task, seat: Seat) -> bool:
+    """Whether this seat scores every option; there must be a closed set of them."""
+    return seat.ballot == "scores" and task.kind in {"approve", "choose", "compare"}
+
+
+def score_words(task: Task, seat: Seat) -> tuple[str, ...]:
+    """The words that this seat scores, as it sees them: ``tie`` is nothing to be scored."""
+    words = answer_words(task, seat)
+    return words[:-1] if task.kind == "compare" else words
+
+
+def shows_numbers(task: Task, seat: Seat) -> bool:
+    """Whether a seat sees numbered options.
+
+    A ballot of scores has the words as keys of an object: providers take letters, digits, dots,
+    dashes and underscores there, and anything else is numbered.
+    """
+    if not isinstance(task, Choose):
+        return False
+    return is_numbered(task.labels) or (asks_scores(task, seat) and not _are_keys(task.labels))
+
+
+@lru_cache(maxsize=1024)
+def _are_keys(labels: tuple[str, ...]) -> bool:
+    return all(_KEY.fullmatch(label) for label in labels)
+
+
+_KEY = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+
+
 @lru_cache(maxsize=1024)
 def is_numbered(labels: tuple[str, ...]) -> bool:
     """Whether these options are answered by number, because their own words are too long.
@@ -133,6 +177,42 @@ def _numbers(count: int) -> tuple[str, ...]:
 @lru_cache(maxsize=64)
 def _ids(count: int) -> tuple[str, ...]:
     return tuple(f"item-{number}" for number in range(1, count + 1))
+
+
+def scores_schema(task: Task) -> dict[str, Any]:
+    """The JSON Schema of a ballot that scores every option; as :func:`output_schema`, one a task.
+
+    Args:
+        task: of kind ``approve``, ``choose`` or ``compare``.
+    """
+    words = task.options
+    if isinstance(task, Choose):
+        numbered = is_numbered(task.labels) or not _are_keys(task.labels)
+        words = _numbers(len(task.labels)) if numbered else task.labels
+    elif task.kind == "compare":
+        words = COMPARE_WORDS[:-1]
+    return _scores_schema(words)
+
+
+@lru_cache(maxsize=256)
+def _scores_schema(words: tuple[str, ...]) -> dict[str, Any]:
+    low, high = SCORE_SCALE
+    return {
+        "type": "object",
+        "properties": {
+            "rationale": {"type": "string"},
+            "scores": {
+                "type": "object",
+                "properties": {
+                    word: {"type": "integer", "minimum": low, "maximum": high} for word in words
+                },
+                "required": list(words),
+                "additionalProperties": False,
+            },
+        },
+        "required": ["rationale", "scores"],
+        "additionalProperties": False,
+    }
 
 
 def output_schema(task: Task, *, short: bool) -> dict[str, Any]:

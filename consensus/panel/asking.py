@@ -162,5 +162,6 @@ def _ballot(seat: Seat, reading: Reading, tally: _Tally) -> Ballot:
         confidence=reading.confidence,
         confidence_source=reading.confidence_source,
         distribution=reading.distribution,
+        scores=reading.scores,
         rationale=reading.rationale,
     )

@@ -41,6 +41,7 @@ class PromptBook:
         system: the system prompt of every judging seat.
         repair: asks again; uses ``problem`` and ``form``.
         debate: shows other judges' answers; uses ``answers`` and ``form``.
+        scores: by kind, asks for a score of every option.
         candidates_subject, candidates_criteria: put candidates for a generated answer to a panel.
         sha256: hash of all of it; certificates hold it.
     """
@@ -50,6 +51,7 @@ class PromptBook:
     system: str
     repair: Template
     debate: Template
+    scores: Mapping[Kind, Template]
     candidates_subject: Template
     candidates_criteria: Template
     sha256: str

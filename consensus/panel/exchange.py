@@ -13,7 +13,7 @@ from hashlib import blake2b
 
 from consensus.ballots import Answer, Ballot
 from consensus.models.protocol import Part, Request, Turn
-from consensus.panel.answers import is_token_ballot, shown_answer
+from consensus.panel.answers import asks_scores, is_token_ballot, score_words, shown_answer
 from consensus.panel.book import PromptBook
 from consensus.panel.fencing import Fence, clean
 from consensus.panel.rendering import answer_form, render
@@ -97,6 +97,13 @@ def _own_words(task: Task, seat: Seat, own: Ballot) -> str:
         return candidate_text(own.answer)
     if is_token_ballot(task, seat):
         return str(answer)
+    if asks_scores(task, seat) and own.scores is not None:
+        words = score_words(task, seat)
+        points = {
+            word: own.scores[task.options[index]]
+            for word, index in zip(words, seat.order, strict=False)
+        }
+        return json.dumps({"rationale": own.rationale, "scores": points}, ensure_ascii=False)
     said = {"answer": answer}
     if seat.ballot == "structured":
         said = {"rationale": own.rationale, "answer": answer}

@@ -18,9 +18,18 @@ from consensus.errors import FailureClass, UnreadableError
 from consensus.models.protocol import Completion
 from consensus.panel._generated import read_generated
 from consensus.panel._json import MAX_REPLY_CHARS, find_values, without_thinking
-from consensus.panel.answers import answer_words, is_numbered, is_token_ballot, scale_text
+from consensus.panel.answers import (
+    SCORE_SCALE,
+    TIE_MARGIN,
+    answer_words,
+    asks_scores,
+    is_token_ballot,
+    scale_text,
+    score_words,
+    shows_numbers,
+)
 from consensus.panel.seats import Seat
-from consensus.tasks import Choose, Generate, Rank, Score, Task
+from consensus.tasks import Generate, Rank, Score, Task
 
 __all__ = ["MAX_RATIONALE_CHARS", "MIN_COVERAGE", "Reading", "read_ballot"]
 
@@ -33,7 +42,7 @@ _ANSWER_LINE = re.compile(
     r"^[ \t>*_#`-]*(?:final[ \t]+)?answer[ \t*_`]*(?:[:=]|is:)[ \t*_`]*([^\s`*_][^\n]*)$",
     re.IGNORECASE | re.MULTILINE,
 )
-_KEYS = frozenset({"rationale", "answer", "confidence"})
+_KEYS = frozenset({"rationale", "answer", "confidence", "scores"})
 _AROUND = " \t\r\n\"'`*_“”‘’«»"
 _NUMBER = re.compile(
     r"([+-]?\d{1,15}(?:\.\d{1,15})?)(?:\s*(?:/|out of|of)\s*(\d{1,15}(?:\.\d+)?))?"
@@ -47,6 +56,8 @@ class Reading(NamedTuple):
 
     ``answer`` is in the task's own terms: an option, the items best first, a number, a text or
     object. ``distribution`` is over the task's options (the points of the scale, for a score).
+    ``scores`` are of each option; several with the highest one are a tuple, in the task's order,
+    except that two candidates of a comparison that are scored alike are the answer ``tie``.
     """
 
     answer: Answer
@@ -54,6 +65,7 @@ class Reading(NamedTuple):
     confidence_source: ConfidenceSource | None = None
     rationale: str = ""
     distribution: dict[str, float] | None = None
+    scores: dict[str, float] | None = None
 
 
 def read_ballot(task: Task, seat: Seat, completion: Completion) -> Reading:
@@ -75,6 +87,8 @@ def read_ballot(task: Task, seat: Seat, completion: Completion) -> Reading:
     if is_token_ballot(task, seat) and completion.choice_probabilities is not None:
         return _from_probabilities(task, seat, completion)
     try:
+        if asks_scores(task, seat):
+            return _from_scores(task, seat, completion.text)
         return _from_text(task, seat, completion.text, cut=cut)
     except UnreadableError as error:
         if cut and error.failure in {"unreadable", "empty"}:
@@ -115,15 +129,69 @@ def _from_probabilities(task: Task, seat: Seat, completion: Completion) -> Readi
     return Reading(answer, distribution[answer], "token_probabilities", "", distribution)
 
 
-# -- text ------------------------------------------------------------------------------------------
+# -- scores of every option ------------------------------------------------------------------------
 
 
-def _from_text(task: Task, seat: Seat, text: str, *, cut: bool) -> Reading:
+def _from_scores(task: Task, seat: Seat, text: str) -> Reading:
+    """One object with a score for each word: all of them, or there is no ballot."""
+    reply = _spoken(text)
+    found = find_values(reply)
+    if found.broken:
+        raise _no("the reply begins a JSON object that is none", "unreadable")
+    given = [ballot for ballot in map(_keyed, found.values) if "scores" in ballot]
+    if not given:
+        raise _no('the reply holds no JSON object with "scores"', "unreadable")
+    readings = [_scored(task, seat, ballot) for ballot in given]
+    if any(reading.scores != readings[0].scores for reading in readings):
+        raise _no("the reply holds several different answers", "unreadable")
+    return readings[0]
+
+
+def _scored(task: Task, seat: Seat, ballot: dict[str, Any]) -> Reading:
+    words = score_words(task, seat)
+    said = ballot["scores"]
+    if not isinstance(said, dict):
+        raise _no('"scores" is not an object with a number for each option', "schema")
+    points: dict[int, float] = {}
+    for key, value in said.items():
+        position = _position(words, key, counted=shows_numbers(task, seat))
+        if position is None:
+            raise _no('"scores" holds something that was not offered', "off_list")
+        if position in points:
+            raise _no('"scores" holds an option twice', "schema")
+        points[position] = _points(SCORE_SCALE, value)
+    if len(points) < len(words):
+        raise _no(f"{len(points)} of {len(words)} options have a score", "schema")
+    at = {seat.order[position]: score for position, score in points.items()}
+    if task.kind == "compare":
+        at[len(words)] = math.fsum(at.values()) / 2 + TIE_MARGIN
+    scores = {option: at[index] for index, option in enumerate(task.options)}
+    best = max(scores.values())
+    first = tuple(option for option, score in scores.items() if score == best)
+    if "answer" in ballot and _answer(task, seat, ballot["answer"]) not in first:
+        raise _no("the answer is not what is scored highest", "unreadable")
+    return Reading(
+        answer=first[0] if len(first) == 1 else first,
+        rationale=_rationale(ballot.get("rationale")),
+        scores=scores,
+    )
+
+
+def _spoken(text: str) -> str:
+    """A reply without its thoughts."""
     if not text.strip():
         raise _no("the reply is empty", "empty")
     reply = without_thinking(text)
     if not reply.strip():
         raise _no("the reply holds thoughts and no answer", "unreadable")
+    return reply
+
+
+# -- text ------------------------------------------------------------------------------------------
+
+
+def _from_text(task: Task, seat: Seat, text: str, *, cut: bool) -> Reading:
+    reply = _spoken(text)
     found = find_values(reply)
     if found.broken:
         raise _no("the reply begins a JSON object that is none", "unreadable")
@@ -219,7 +287,7 @@ def _listed(task: Task, text: str) -> Any:
 def _answer(task: Task, seat: Seat, value: Any) -> Answer:
     """An answer in the task's own terms."""
     if isinstance(task, Score):
-        return _score(task, value)
+        return _points(task.scale, value)
     words = answer_words(task, seat)
     if isinstance(task, Rank):
         return _ranking(task, seat, words, value)
@@ -229,7 +297,7 @@ def _answer(task: Task, seat: Seat, value: Any) -> Answer:
         raise _no("the answer is null", "unreadable")
     if not isinstance(value, str):
         raise _no(f"the answer is of type {type(value).__name__}, not a text", "schema")
-    counted = isinstance(task, Choose) and is_numbered(task.labels)
+    counted = shows_numbers(task, seat)
     position = _position(words, value, counted=counted)
     if position is None:
         raise _no(f"the answer is none of the {len(words)} that were offered", "off_list")
@@ -282,8 +350,8 @@ def _ranking(task: Rank, seat: Seat, words: Sequence[str], value: Any) -> tuple[
     return tuple(task.items[seat.order[position]] for position in order)
 
 
-def _score(task: Score, value: Any) -> float:
-    low, high = task.scale
+def _points(scale: tuple[float, float], value: Any) -> float:
+    low, high = scale
     if isinstance(value, str):
         match = _NUMBER.fullmatch(value.strip(_AROUND).rstrip(".").strip(_AROUND))
         if match is None or (match.group(2) is not None and float(match.group(2)) != high):

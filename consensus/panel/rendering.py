@@ -14,11 +14,15 @@ from typing import Any, Literal
 
 from consensus.models.protocol import Part, Request, Turn
 from consensus.panel.answers import (
+    SCORE_SCALE,
     answer_words,
-    is_numbered,
+    asks_scores,
     is_token_ballot,
     output_schema,
     scale_text,
+    score_words,
+    scores_schema,
+    shows_numbers,
 )
 from consensus.panel.book import PromptBook
 from consensus.panel.fencing import Fence, clean
@@ -44,7 +48,7 @@ OUTPUT_TOKENS = {
 """Reserved for a structured answer: a short rationale, and room for a model that thinks first."""
 
 TOKENS_PER_ITEM = 8
-"""What one id takes in a ranking."""
+"""What one id takes in a ranking, and one score in a ballot of scores."""
 
 SPARE_TOKENS = 8
 """Around the word of a token ballot."""
@@ -64,7 +68,7 @@ class _Prepared:
     shared: Part
     schema: dict[str, Any] | None
     short_schema: dict[str, Any] | None
-    ordered: dict[tuple[int, ...], Part | None] = field(default_factory=dict)
+    ordered: dict[tuple[tuple[int, ...], bool], Part | None] = field(default_factory=dict)
 
 
 def render(task: Task, seat: Seat, book: PromptBook) -> Request:
@@ -82,7 +86,9 @@ def render(task: Task, seat: Seat, book: PromptBook) -> Request:
     shared = prepared.shared
     parts = (shared, tail) if ordered is None else (shared, ordered, tail)
     schema = None
-    if not token:
+    if asks_scores(task, seat):
+        schema = scores_schema(task)
+    elif not token:
         schema = prepared.short_schema if seat.ballot == "token" else prepared.schema
     return Request(
         model=seat.model,
@@ -90,7 +96,7 @@ def render(task: Task, seat: Seat, book: PromptBook) -> Request:
         turns=(Turn("user", parts),),
         output_schema=schema,
         choices=words if token else (),
-        max_output_tokens=seat.max_output_tokens or _output_tokens(task, words, token),
+        max_output_tokens=seat.max_output_tokens or _output_tokens(task, seat, words, token),
         temperature=seat.temperature,
         sample=seat.sample,
     )
@@ -166,7 +172,9 @@ def _forget(memory: dict[int, Any], key: int) -> Callable[[object], None]:
 
 def _ordered(task: Task, seat: Seat, book: PromptBook, prepared: _Prepared) -> Part | None:
     """Options, candidates or items in this seat's order; None where there is nothing to show."""
-    found = prepared.ordered.get(seat.order)
+    numbered = shows_numbers(task, seat)
+    key = (seat.order, numbered)
+    found = prepared.ordered.get(key)
     if found is not None:
         return found
     template = book.templates[task.kind].ordered
@@ -174,7 +182,6 @@ def _ordered(task: Task, seat: Seat, book: PromptBook, prepared: _Prepared) -> P
         return None
     fence, order = prepared.fence, seat.order
     if isinstance(task, Choose):
-        numbered = is_numbered(task.labels)
         labels = [prepared.texts[i] for i in order]
         options = (
             [f"Option {n}:\n{fence.wrap(f'option-{n}', t)}" for n, t in enumerate(labels, 1)]
@@ -194,7 +201,7 @@ def _ordered(task: Task, seat: Seat, book: PromptBook, prepared: _Prepared) -> P
         )
     long = not isinstance(task, Choose) and len(text) >= CACHE_FROM_CHARS
     part = Part(text, cache=long)
-    prepared.ordered[order] = part
+    prepared.ordered[key] = part
     return part
 
 
@@ -222,10 +229,14 @@ def _tail(
         return found
     template = book.templates[kind]
     section = template.token if seat.ballot == "token" else template.answer
-    assert section is not None  # noqa: S101 - only generate has none, and it does not come here
     values: dict[str, Any] = {"words": words}
+    if asks_scores(task, seat):
+        section = book.scores[kind]
+        low, high = SCORE_SCALE
+        values = {"words": score_words(task, seat), "low": str(low), "high": str(high)}
+    assert section is not None  # noqa: S101 - only generate has none, and it does not come here
     if isinstance(task, Choose):
-        values["numbered"] = is_numbered(task.labels)
+        values["numbered"] = shows_numbers(task, seat)
     elif isinstance(task, Approve):
         values["has_criteria"] = ruled
     elif isinstance(task, Rank):
@@ -268,9 +279,11 @@ def _side(role: str) -> Literal["user", "assistant"]:
     return "assistant" if role == "assistant" else "user"
 
 
-def _output_tokens(task: Task, words: tuple[str, ...], token: bool) -> int:
+def _output_tokens(task: Task, seat: Seat, words: tuple[str, ...], token: bool) -> int:
     if token:
         return SPARE_TOKENS + max(len(word.encode()) for word in words)
     if isinstance(task, Rank):
         return OUTPUT_TOKENS["rank"] + TOKENS_PER_ITEM * len(words)
+    if asks_scores(task, seat):
+        return OUTPUT_TOKENS[task.kind] + TOKENS_PER_ITEM * len(words)
     return OUTPUT_TOKENS[task.kind]

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MAX_SEATS", "BallotForm", "Seat", "balanced_order", "build_panel"]
 
-BallotForm = Literal["structured", "token"]
+BallotForm = Literal["structured", "token", "scores"]
 
 MAX_SEATS = 10_000
 
@@ -38,8 +38,9 @@ class Seat:
         framing: the framing's name.
         order: which option or item stands in each position, as indices into ``task.options``;
             empty where there are none. A comparison's ``tie`` always stands last.
-        ballot: ``structured`` (rationale, answer, confidence) or ``token`` (one word, read as a
-            distribution where the provider gives probabilities).
+        ballot: ``structured`` (rationale, answer, confidence), ``token`` (one word, read as a
+            distribution where the provider gives probabilities) or ``scores`` (rationale, and a
+            score from 1 to 10 for every option; structured where there is no closed set).
         temperature: None for the provider's default.
         sample: how many earlier seats have the same model, framing and order.
         max_output_tokens: None for the default of the task's kind.

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from consensus.aggregation.stop_scores import LeadEvidence
 from consensus.orchestrators.spec import AGGREGATORS, Aggregator, ColdStart, OrchestratorName
 from consensus.policy._types import (
     Amount,
@@ -47,7 +48,7 @@ __all__ = [
 ]
 
 Consequence = Literal["low", "medium", "high", "irreversible"]
-BallotForm = Literal["structured", "token", "auto"]
+BallotForm = Literal["structured", "token", "scores", "auto"]
 TriggerFailure = Literal["off_list", "schema", "unreadable", "empty", "truncated", "refusal"]
 
 BUILT_IN: dict[OrchestratorName, str] = {
@@ -86,16 +87,45 @@ class ColdStartTable(Strict):
 class Stop(Strict):
     """When a panel stops asking: after each wave, whether more ballots are worth their price."""
 
-    rule: Literal["margin", "ahead_by_k", "posterior", "adaptive", "value"] = Field(
+    rule: Literal["margin", "ahead_by_k", "posterior", "adaptive", "value", "lead"] = Field(
         default="margin",
         description="margin: the rest cannot change the winner. ahead_by_k: first to lead by k. "
         "posterior: the leader's odds pass the confidence. adaptive: the panel's mode is settled. "
-        "value: one more ballot costs more than it could save.",
+        "value: one more ballot costs more than it could save. lead: the rest can hardly turn the "
+        "lead in evidence.",
     )
     confidence: Annotated[float, Field(gt=0.5, lt=1)] | None = Field(
         default=None, description="Certainty at which to stop; 0.95 by default."
     )
-    min_ballots: Count | None = Field(default=None, description="Ballots before any stop.")
+    min_ballots: Count | None = Field(
+        default=None, description="Ballots before any stop; never fewer than the row's quorum."
+    )
+    evidence: LeadEvidence = Field(
+        default="votes",
+        description='Of lead: what is added up. scores and both need ballot = "scores".',
+    )
+    spread: Amount | None = Field(
+        default=None,
+        description="Of lead: how much one ballot moves it (standard deviation), from consensus "
+        "bench replay --strategy adaptive:votes (scores, both) --calibrate half.",
+    )
+    level: Amount | None = Field(
+        default=None,
+        description="Of lead: the lead at which to stop, in standard deviations of what the rest "
+        "may move it, from the same replay; by default that of confidence.",
+    )
+
+    @model_validator(mode="after")
+    def _of_one_rule(self) -> Stop:
+        if self.rule == "lead" and self.spread is None:
+            raise ValueError(
+                "rule lead needs a spread: consensus bench replay --strategy "
+                f"adaptive:{self.evidence} --calibrate half prints it"
+            )
+        strange = {"evidence", "spread", "level"} & self.model_fields_set
+        if self.rule != "lead" and strange:
+            raise ValueError(f"{min(strange)} belongs to rule lead, not to {self.rule}")
+        return self
 
 
 class Debate(Strict):
@@ -202,6 +232,8 @@ class PanelFields(Strict):
     ballot: BallotForm | None = Field(
         default=None,
         description="structured: an object. token: one token, read as a distribution. "
+        "scores: a score from 1 to 10 for every option (the aggregator is then scores unless "
+        "named). "
         "auto (default): token for local/ models, structured otherwise.",
     )
     aggregator: Aggregator | None = Field(

@@ -32,6 +32,9 @@ __all__ = [
 
 DEFAULT_SEATS = 5
 
+SCORED = ("approve", "choose", "compare")
+"""Kinds with a closed set of answers, each of which can be a word or be given a score."""
+
 DEFAULT_COMPARISONS = 40
 """Seats of a ranking by pairs: twenty pairs in both orders."""
 
@@ -132,6 +135,9 @@ def spec_of(
         values["aggregator"] = row.aggregator or calibration.aggregator
     elif row.aggregator is not None:
         values["aggregator"] = row.aggregator
+    elif values["ballot"] == "scores":
+        values["aggregator"] = "scores"
+    _check_evidence(table, row, path, values)
     if row.latency == "fast" or _never_settled(row, values.get("aggregator", "majority")):
         values["waves"], values["stop"] = (), None
     for key in StrategySpec.model_fields:
@@ -143,15 +149,36 @@ def spec_of(
     return StrategySpec.model_validate(values)
 
 
+def _check_evidence(
+    table: PolicyTable, row: TaskRow, path: KeyPath, values: dict[str, Any]
+) -> None:
+    """A lead in scores needs ballots that have them."""
+    stop = row.stop
+    if stop is None or stop.evidence == "votes" or values["ballot"] == "scores":
+        return
+    if values["orchestrator"] == "vote" and row.kind in (*SCORED, None):
+        raise PolicyError(
+            f'stops by a lead in {stop.evidence}, and ballot = "{values["ballot"]}" gives no '
+            "scores",
+            where=table.cite(*path),
+            fix='ballot = "scores", or stop.evidence = "votes"',
+        )
+
+
 def _never_settled(row: TaskRow, aggregator: Aggregator) -> bool:
     """Whether waves could only delay: that the rest changes nothing is certain of counts alone."""
     exact = row.stop is None or row.stop.rule == "margin"
     return exact and (aggregator in LEARNING | {"cisc"} or row.calibration is not None)
 
 
-def _ballot(row: TaskRow, models: tuple[str, ...]) -> Literal["structured", "token"]:
-    """One form for the whole panel: tokens where every model runs here and one word can answer."""
+def _ballot(row: TaskRow, models: tuple[str, ...]) -> Literal["structured", "token", "scores"]:
+    """One form for the whole panel: tokens where every model runs here and one word can answer.
+
+    Scores are of a closed set; of other kinds the answer is a structured one.
+    """
+    if row.ballot == "scores":
+        return "scores" if row.kind in (*SCORED, None) else "structured"
     if row.ballot in ("structured", "token"):
         return row.ballot
     here = all(model.startswith("local/") for model in models)
-    return "token" if here and row.kind in ("approve", "choose", "compare") else "structured"
+    return "token" if here and row.kind in SCORED else "structured"

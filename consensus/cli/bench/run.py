@@ -67,7 +67,11 @@ def run(
         ),
     ] = 1,
     ballot: Annotated[
-        str, typer.Option(help="structured, token, or auto (by token for local/ models).")
+        str,
+        typer.Option(
+            help="structured, token, scores (1 to 10 for every option), or auto (by token for "
+            "local/ models)."
+        ),
     ] = "auto",
     temperature: Annotated[
         float | None, typer.Option(help="Default: each provider's own.", show_default=False)
@@ -149,8 +153,10 @@ def _plan(
                 fix=f"one of {', '.join(table.tiers) or 'none: name --models'}",
             )
         names += table.tiers[tier]
-    if ballot not in ("auto", "structured", "token"):
-        raise DataError(f'unknown "{ballot}"', where="--ballot", fix="auto, structured or token")
+    if ballot not in ("auto", "structured", "token", "scores"):
+        raise DataError(
+            f'unknown "{ballot}"', where="--ballot", fix="auto, structured, token or scores"
+        )
     many = int(framings) if framings.strip().isdigit() else tuple(_split(framings))
     return Plan(
         tuple(dict.fromkeys(names)),
