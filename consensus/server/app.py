@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Route, Router
 from starlette.types import ASGIApp
 
 from consensus.server import chat_routes, decisions, reading
 from consensus.server.endpoint import Endpoint, Frame, Spec, http_error, plain
 from consensus.server.keys import Caller
 from consensus.server.openapi import openapi
+from consensus.server.page.route import show_page
 from consensus.server.service import Service
 from consensus.server.settings import is_loopback
 from consensus.server.shapes import (
@@ -83,6 +84,11 @@ ROUTES: tuple[Spec, ...] = (
         responses={200: ("yes", Ready), 503: ("no", Ready)}, public=True, tag="operation",
     ),
     Spec(
+        method="GET", path="/", handle=show_page,
+        summary="What is decided, as a page for a browser",
+        responses={200: ("the page", "text/html")}, public=True, tag="operation",
+    ),
+    Spec(
         method="GET", path="/openapi.json", handle=describe_api, summary="This document",
         responses={200: ("OpenAPI 3.1", "application/json")}, public=True, tag="operation",
     ),
@@ -95,12 +101,14 @@ def build_app(service: Service) -> ASGIApp:
     Its engine is opened and closed by whoever made it (``async with Engine(...)``), in the event
     loop that serves.
     """
-    app = Starlette(
-        routes=[
+    router = Router(
+        [
             Route(spec.path, Endpoint(spec, service), methods=[spec.method], name=spec.path)
             for spec in ROUTES
         ],
-        exception_handlers={HTTPException: http_error},
+        redirect_slashes=False,
     )
+    # Not Starlette(): its outermost layer answers a bug itself, and the server logs its message.
+    app = ExceptionMiddleware(router, handlers={HTTPException: http_error})
     open_here = service.keys is None and is_loopback(service.settings.host)
     return Frame(app, service, loopback_only=open_here)

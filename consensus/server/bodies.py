@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
 __all__ = ["JSON", "LINES", "json_of", "read_body"]
+
+DISCARD_S = 2.0
+DISCARD_BYTES = 64_000_000
 
 JSON = ("application/json",)
 LINES = ("application/x-ndjson", "application/jsonl", "application/ndjson")
@@ -35,6 +39,7 @@ async def read_body(
         raise ApiError(415, "unsupported_media_type", "a compressed body is not taken")
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > max_bytes:
+        await _discard(request)
         raise _too_large(max_bytes)
     try:
         async with asyncio.timeout(within_s):
@@ -53,9 +58,27 @@ async def _collect(request: Request, max_bytes: int) -> bytes:
             raise HungUp
         data += message.get("body", b"")
         if len(data) > max_bytes:
+            if message.get("more_body", False):
+                await _discard(request)
             raise _too_large(max_bytes)
         if not message.get("more_body", False):
             return bytes(data)
+
+
+async def _discard(request: Request) -> None:
+    """Let the rest of a body go by, within bounds.
+
+    A connection that is closed under a client that is still sending is reset, and the client never
+    reads why.
+    """
+    seen = 0
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(DISCARD_S):
+            while seen < DISCARD_BYTES:
+                message = await request.receive()
+                if not message.get("more_body", False):  # its end, or the client's
+                    return
+                seen += len(message.get("body", b""))
 
 
 # What is still to come of such a body is not read: the connection cannot be used again.

@@ -147,6 +147,7 @@ class Frame:
             await self._app(scope, receive, send)
             return
         access = scope["access"] = Access()
+        scope["app"] = self  # the router then raises for an unknown path, and does not answer
         began = time.perf_counter()
         status = 0
 

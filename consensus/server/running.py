@@ -88,8 +88,7 @@ class DrainingServer(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Let what is in flight finish within the grace; then cut it off, and say so."""
         self.service.draining = True
-        if self.service.in_flight:
-            log.info("going down; %d decisions are in flight", self.service.in_flight)
+        log.info("going down; %d decisions are in flight", self.service.in_flight)
         grace = asyncio.create_task(self._cut_after(self.service.settings.grace_s))
         try:
             await super().shutdown(sockets)

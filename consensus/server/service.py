@@ -147,16 +147,20 @@ class Service:
         """
         self.permit(caller, task.type)
         self.check_open()
-        if caller.key is not None and self._accounts is not None:
-            await self._accounts.check(caller.key)
+        await self._check_budget(caller)
         async with self.gate.place(bounded=bounded):
             self.check_open()
+            await self._check_budget(caller)  # those before it in the queue have spent meanwhile
             decision = await self._decide(caller, task, decision_id, frontier)
         if caller.key is not None and self._accounts is not None:
             beside = decision.frontier.cost.pico_usd if decision.frontier else 0
             self._accounts.settle(caller.key, decision.cost.pico_usd + beside)
         self.metrics.decided(decision)
         return decision
+
+    async def _check_budget(self, caller: Caller) -> None:
+        if caller.key is not None and self._accounts is not None:
+            await self._accounts.check(caller.key)
 
     async def _decide(
         self, caller: Caller, task: Task, decision_id: str, frontier: str | None
