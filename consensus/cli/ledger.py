@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from consensus.ballots import PICO
+from consensus.cli._ledger import (
+    Json,
+    LedgerOption,
+    PolicyOption,
+    ReceiptArgument,
+    Since,
+    console,
+    opened,
+    print_json,
+    say,
+)
 from consensus.cli._time import moment
 from consensus.cli.ledger_migrate import migrate
 from consensus.cli.ledger_page import page
@@ -18,7 +26,6 @@ from consensus.cli.ledger_page import page
 if TYPE_CHECKING:
     from consensus.decisions import Decision
     from consensus.ledger.receipts import Receipt
-    from consensus.ledger.store import Ledger
 
 __all__ = ["app"]
 
@@ -32,24 +39,6 @@ app = typer.Typer(
         "[bold]\\[ledger][/] path or url_env, else .consensus/ledger.db in the current folder."
     ),
 )
-
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
-LedgerOption = Annotated[
-    Path | None,
-    typer.Option("--ledger", help="The ledger's file, or postgresql://….", show_default=False),
-]
-PolicyOption = Annotated[
-    Path | None,
-    typer.Option("--policy", help="The policy whose ledger is meant.", show_default=False),
-]
-ReceiptArgument = Annotated[
-    str, typer.Argument(metavar="RECEIPT", help="A receipt's id, or how it begins.")
-]
-Since = Annotated[
-    str | None,
-    typer.Option(help="From this day on: 2026-11-22, 2026-11-22T08:30, or an age: 90m, 24h, 7d."),
-]
-
 
 app.command()(page)
 app.command()(migrate)
@@ -65,13 +54,13 @@ def show(
     """Show one decision: the task, the reasons, every ballot, every call and what it cost."""
     from consensus.ledger.page import receipt_json, show_receipt
 
-    with _opened(ledger, policy) as book:
+    with opened(ledger, policy) as book:
         receipt = book.receipt(receipt_id)
         calls = book.calls_of(receipt.receipt_id)
     if as_json:
-        _print_json(receipt_json(receipt, calls))
+        print_json(receipt_json(receipt, calls))
     else:
-        show_receipt(receipt, calls, _console())
+        show_receipt(receipt, calls, console())
 
 
 @app.command()
@@ -84,11 +73,11 @@ def replay(
     """Draw a decision again from its receipt alone; exit 1 if a single byte differs."""
     from consensus.ledger.receipts import replay as draw_again
 
-    with _opened(ledger, policy) as book:
+    with opened(ledger, policy) as book:
         receipt = book.receipt(receipt_id)
     result = draw_again(receipt, _conclude)
     if as_json:
-        _print_json(
+        print_json(
             {
                 "receipt_id": receipt.receipt_id,
                 "identical": result.identical,
@@ -98,11 +87,11 @@ def replay(
         )
     elif result.identical:
         size = len(result.decision.canonical_json().encode())
-        _say(f"{receipt.receipt_id}: the same decision, byte for byte ({size:,} bytes)")
+        say(f"{receipt.receipt_id}: the same decision, byte for byte ({size:,} bytes)")
     else:
-        _say(f"{receipt.receipt_id}: another decision; it differs in")
+        say(f"{receipt.receipt_id}: another decision; it differs in")
         for path in result.differences:
-            _say(f"  {path}")
+            say(f"  {path}")
     if not result.identical:
         raise typer.Exit(1)
 
@@ -124,12 +113,12 @@ def list_(
 
     if action not in (None, "act", "escalate", "abstain"):
         raise typer.BadParameter(f"{action!r} is not act, escalate or abstain")
-    with _opened(ledger, policy) as book:
+    with opened(ledger, policy) as book:
         found = list_decisions(
             book, task_type=task_type, action=action, since=moment(since), limit=limit
         )
     if as_json:
-        _print_json([decision.to_json() for decision in found])
+        print_json([decision.to_json() for decision in found])
         return
     from consensus.ledger.page import add_row, table_of, when
 
@@ -147,7 +136,7 @@ def list_(
             f"{one.cost_pico / PICO:.6f}",
             f"{one.latency_s:.2f}",
         )
-    _console().print(table)
+    console().print(table)
 
 
 @app.command()
@@ -160,10 +149,10 @@ def stats(
     """Sum up by task type and served model: decisions, calls, tokens, cost, failures."""
     from consensus.ledger.queries import type_stats
 
-    with _opened(ledger, policy) as book:
+    with opened(ledger, policy) as book:
         found = type_stats(book, since=moment(since))
     if as_json:
-        _print_json([one.to_json() for one in found])
+        print_json([one.to_json() for one in found])
         return
     from consensus.ledger.page import add_row, table_of
 
@@ -191,7 +180,7 @@ def stats(
                 f"{model.cost_pico / PICO:.6f}",
                 f"{model.latency_s:.2f}",
             )
-    _console().print(table)
+    console().print(table)
 
 
 @app.command()
@@ -199,11 +188,11 @@ def verify(ledger: LedgerOption = None, policy: PolicyOption = None, as_json: Js
     """Check the file, every receipt's hash, and that costs add up; exit 1 if anything is wrong."""
     from consensus.ledger.verify import verify as check
 
-    with _opened(ledger, policy) as book:
+    with opened(ledger, policy) as book:
         result = check(book)
         where = book.where
     if as_json:
-        _print_json(
+        print_json(
             {
                 "ledger": where,
                 "ok": result.ok,
@@ -215,9 +204,9 @@ def verify(ledger: LedgerOption = None, policy: PolicyOption = None, as_json: Js
         )
     else:
         for problem in result.problems:
-            _say(problem)
+            say(problem)
         verdict = "sound" if result.ok else "NOT sound"
-        _say(
+        say(
             f"{where}: {verdict}; {result.decisions:,} decisions, {result.calls:,} calls, "
             f"{result.unfinished:,} unfinished decisions"
         )
@@ -232,41 +221,12 @@ def path(ledger: LedgerOption = None, policy: PolicyOption = None, as_json: Json
 
     place = ledger_path(ledger, policy=policy).absolute()
     if as_json:
-        _print_json({"path": str(place), "exists": place.exists()})
+        print_json({"path": str(place), "exists": place.exists()})
     else:
         sys.stdout.write(f"{place}\n")
-
-
-@contextmanager
-def _opened(option: Path | None, policy: Path | None) -> Iterator[Ledger]:
-    from consensus.ledger.place import ledger_path
-    from consensus.ledger.store import Ledger
-
-    with Ledger(ledger_path(option, policy=policy), must_exist=True) as book:
-        yield book
 
 
 def _conclude(receipt: Receipt) -> Decision:
     from consensus.assembly import conclude_receipt
 
     return conclude_receipt(receipt)
-
-
-def _console() -> Any:
-    from rich.console import Console
-
-    return Console(
-        file=sys.stdout, width=None if sys.stdout.isatty() else 200, highlight=False, markup=False
-    )
-
-
-def _say(text: str) -> None:
-    from consensus.ledger.page import clean
-
-    sys.stdout.write(f"{clean(text)}\n")
-
-
-def _print_json(data: Any) -> None:
-    from consensus.ledger.page import safe_json
-
-    sys.stdout.write(f"{safe_json(data)}\n")
