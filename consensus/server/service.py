@@ -58,7 +58,10 @@ class Service:
         )
         self.metrics.running.set_function(lambda: self.gate.running)
         self.metrics.waiting.set_function(lambda: self.gate.queued)
-        self._accounts = None if engine.ledger is None else Accounts(engine.ledger)
+        self._accounts: Accounts | None = None
+        if engine.ledger is not None:
+            every_s = self.settings.read_spending_s
+            self._accounts = Accounts(engine.ledger, read_again_s=every_s)
         bounded = keys is not None and any(key.has_budget for key in keys.keys().values())
         if keys is not None and bounded and self._accounts is None:
             raise DeclarationError("keys with budgets need a ledger", where=str(keys.path))

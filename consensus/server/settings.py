@@ -25,6 +25,7 @@ class ServerSettings:
         max_depth: nested objects and lists of a body.
         body_s: seconds in which a body must have arrived.
         grace_s: seconds that what is in flight has at shutdown.
+        read_spending_s: seconds between two looks at what keys with budgets have spent.
         heartbeat_s: seconds of silence after which a stream says that it is alive.
     """
 
@@ -40,6 +41,7 @@ class ServerSettings:
     max_depth: int = 64
     body_s: float = 30.0
     grace_s: float = 30.0
+    read_spending_s: float = 2.0
     heartbeat_s: float = 10.0
 
     def __post_init__(self) -> None:

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Accounts", "Spent", "first_id"]
 
-READ_AGAIN_S = 2.0
 OPEN_S = 900.0
 """How long after its beginning a decision may still be charged with calls; older sums are kept."""
 
@@ -67,7 +66,7 @@ class Accounts:
         read_again_s: how old a sum may be; what this process settled since is added.
     """
 
-    def __init__(self, ledger: Ledger, *, read_again_s: float = READ_AGAIN_S) -> None:
+    def __init__(self, ledger: Ledger, *, read_again_s: float) -> None:
         self._ledger = ledger
         self._read_again_s = read_again_s
         self._accounts: dict[str, _Account] = {}

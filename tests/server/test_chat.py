@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from consensus.models.protocol import Request
 from consensus.models.scripted import Reply
 from tests.server.serving import Served, serving, until
 
-USER = {"role": "user", "content": "Unused, 12 days old."}
+USER: Any = {"role": "user", "content": "Unused, 12 days old."}
 
 
 @asynccontextmanager
@@ -27,7 +27,7 @@ async def client_of(served: Served, key: str = "none") -> AsyncIterator[openai.A
         yield client
 
 
-async def ask(served: Served, model: str, *messages: Mapping[str, Any], **options: Any) -> Any:
+async def ask(served: Served, model: str, *messages: Any, **options: Any) -> Any:
     async with client_of(served) as client:
         return await client.chat.completions.create(
             model=model, messages=list(messages) or [USER], **options
@@ -36,9 +36,9 @@ async def ask(served: Served, model: str, *messages: Mapping[str, Any], **option
 
 async def stream(served: Served, model: str, **options: Any) -> list[Any]:
     async with client_of(served) as client:
-        sent = await client.chat.completions.create(
+        sent: Any = await client.chat.completions.create(
             model=model,
-            messages=[USER],  # type: ignore[list-item]
+            messages=[USER],
             stream=True,
             **options,
         )
@@ -62,7 +62,7 @@ async def test_headers_name_action_and_receipt(tmp_path: Path) -> None:
     async with serving(tmp_path) as served, client_of(served) as client:
         raw = await client.chat.completions.with_raw_response.create(
             model="refund",
-            messages=[USER],  # type: ignore[list-item]
+            messages=[USER],
         )
     assert raw.headers["x-consensus-action"] in {"act", "escalate", "abstain"}
     assert f"chatcmpl-{raw.headers['x-consensus-receipt']}" == raw.parse().id
@@ -75,7 +75,7 @@ async def test_a_conversation_is_continued_as_it_is(tmp_path: Path) -> None:
         seen.append(request)
         return Reply(text="Good day.")
 
-    talk = [
+    talk: list[Any] = [
         {"role": "system", "content": "Be brief."},
         {"role": "user", "content": "Hello?"},
         {"role": "assistant", "content": "Yes?"},
@@ -218,7 +218,7 @@ async def test_a_wrong_key_is_an_authentication_error(tmp_path: Path) -> None:
         served.key("refund")
         async with client_of(served, "ck_00000000_wrong") as client:
             with pytest.raises(openai.AuthenticationError) as caught:
-                await client.chat.completions.create(model="refund", messages=[USER])  # type: ignore[list-item]
+                await client.chat.completions.create(model="refund", messages=[USER])
     assert caught.value.code == "invalid_api_key"
 
 

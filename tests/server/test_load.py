@@ -131,7 +131,7 @@ async def test_what_outlasts_the_grace_is_cut_off_told_so_and_recorded(tmp_path:
 def test_an_address_that_others_can_reach_needs_keys(tmp_path: Path) -> None:
     place = tmp_path / "keys.toml"
     new_key(place, types=["*"])
-    for host in ("0.0.0.0", "::", "192.0.2.7", "example.org"):
+    for host in ("::", "10.0.0.1", "192.0.2.7", "example.org"):
         with pytest.raises(DeclarationError, match="keys new"):
             check_exposure(ServerSettings(host=host), None)
         check_exposure(ServerSettings(host=host), KeyRing(place))
@@ -149,6 +149,6 @@ def test_what_only_looks_like_loopback_is_not(host: str) -> None:
 def test_a_port_that_is_taken_is_one_clear_line() -> None:
     with bind(ServerSettings(port=0)) as taken:
         taken.listen()
-        with pytest.raises(DeclarationError, match="cannot listen on 127.0.0.1") as caught:
+        with pytest.raises(DeclarationError, match="cannot listen on") as caught:
             bind(ServerSettings(port=taken.getsockname()[1]))
     assert "--port" in str(caught.value)
