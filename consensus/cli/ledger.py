@@ -22,6 +22,7 @@ from consensus.cli._ledger import (
 from consensus.cli._time import moment
 from consensus.cli.ledger_migrate import migrate
 from consensus.cli.ledger_page import page
+from consensus.cli.ledger_watch import acknowledge, incidents, watch
 
 if TYPE_CHECKING:
     from consensus.decisions import Decision
@@ -42,6 +43,9 @@ app = typer.Typer(
 
 app.command()(page)
 app.command()(migrate)
+app.command()(watch)
+app.command()(incidents)
+app.command()(acknowledge)
 
 
 @app.command()

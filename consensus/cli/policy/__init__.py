@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typer
 
-from consensus.cli.policy import accept, check, classify, export, propose, refresh, schema, show
+from consensus.cli.policy import accept, check, classify, export, promote, propose, refresh, schema, show
 
 __all__ = ["app"]
 
@@ -23,6 +23,7 @@ app.command("show")(show.show)
 app.command("propose")(propose.propose)
 app.command("accept")(accept.accept)
 app.command("refresh")(refresh.refresh)
+app.command("promote")(promote.promote)
 app.command("schema")(schema.schema)
 app.command("export")(export.export)
 app.add_typer(classify.app, name="classify")

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from consensus.errors import MissingExtraError
-from consensus.ledger.watch.look import Look
+from consensus.ledger.watch.looking import Look
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from consensus.errors import PolicyError
-from consensus.ledger.watch.incidents import Incident, mark_told, stamp
-from consensus.ledger.watch.look import Look, Prices, look
-from consensus.ledger.watch.tell import tell, trouble
+from consensus.ledger.watch.incident import Incident, mark_told, stamp
+from consensus.ledger.watch.looking import Look, Prices, look
+from consensus.ledger.watch.telling import tell, trouble
 from consensus.policy.demotion import Demotion, demote, demotion_of, evidence_sha256
 from consensus.policy.load import find_policy
 from consensus.policy.route import route_type

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from consensus.errors import ConsensusError
 from consensus.ledger.rows import SECONDS_A_DAY
-from consensus.ledger.watch import incidents as kept
+from consensus.ledger.watch import incident as kept
 from consensus.ledger.watch.baseline import Baseline, baselines
 from consensus.ledger.watch.counts import MEANS, RATES, Counts, Reading, bound_of
-from consensus.ledger.watch.incidents import Incident
+from consensus.ledger.watch.incident import Incident
 from consensus.ledger.watch.observe import Seen, observe
 from consensus.ledger.watch.state import load, save
 from consensus.models.ids import new_id

@@ -18,7 +18,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from consensus.errors import ConsensusError
-from consensus.ledger.watch.incidents import Incident, mark_told
+from consensus.ledger.watch.incident import Incident, mark_told
 
 if TYPE_CHECKING:
     from consensus.ledger.store import Ledger
