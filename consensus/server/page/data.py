@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from consensus.ballots import PICO
 from consensus.errors import DataError, LedgerError
-from consensus.ledger.feedback import Waiting
+from consensus.ledger.feedback import Waiting, labels_of
 from consensus.ledger.queries import DecisionSummary, list_decisions
+from consensus.ledger.receipts import Receipt
+from consensus.ledger.shadows import shadow_of
 from consensus.ledger.store import Ledger
+from consensus.ledger.watch.incident import Incident
 from consensus.policy.rows import TaskRow
 from consensus.policy.staleness import Current, deaths
 from consensus.policy.table import PolicyTable
@@ -23,34 +27,13 @@ from consensus.statistics.intervals import wilson
 if TYPE_CHECKING:
     from consensus.models.rates import ModelPrice
 
-__all__ = ["PAGE_FORMAT", "Incident", "page_data"]
+__all__ = ["PAGE_FORMAT", "look_up", "page_data"]
 
 PAGE_FORMAT = 1
 """Grows when a key changes its meaning."""
 
 LEVEL = 0.95
 """Of the intervals."""
-
-
-@dataclass(frozen=True, slots=True)
-class Incident:
-    """Something that the watch found and nobody has settled; no judged text.
-
-    Attributes:
-        name: how it is told from others.
-        task_type: the row it is about; "" for all.
-        what: one line: what is wrong, with its figures.
-        opened_at: seconds since 1970.
-        evidence: name → value as it was when it was found.
-        fix: the command to run; "" where there is none.
-    """
-
-    name: str
-    task_type: str
-    what: str
-    opened_at: float
-    evidence: tuple[tuple[str, str], ...] = ()
-    fix: str = ""
 
 
 def page_data(
@@ -220,14 +203,28 @@ def _rate(part: int, whole: int) -> dict[str, Any]:
 
 
 def _incident(one: Incident) -> dict[str, Any]:
-    return {
-        "name": one.name,
-        "type": one.task_type,
-        "what": one.what,
-        "opened": moment_text(one.opened_at),
-        "evidence": dict(one.evidence),
-        "fix": one.fix,
+    evidence = {
+        name: value
+        for name, value in one.evidence.items()
+        if name not in {"says", "command"} and value is not None
     }
+    return {
+        "name": one.incident_id,
+        "type": one.task_type,
+        "cause": one.cause,
+        "what": one.says,
+        "opened": moment_text(one.opened_at),
+        "evidence": {name: _short(value) for name, value in evidence.items()},
+        "fix": str(one.evidence.get("command", "")),
+    }
+
+
+def _short(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_short(inner)}" for name, inner in value.items())
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _waiting(one: Waiting) -> dict[str, Any]:
@@ -282,6 +279,17 @@ def _receipts(
             if must:
                 raise
         else:
-            calls = ledger.calls_of(receipt.receipt_id)
-            found[receipt.receipt_id] = receipt_view(receipt, calls, text=text)
+            found[receipt.receipt_id] = look_up(ledger, receipt, text=text)
     return list(found.values())
+
+
+def look_up(ledger: Ledger, receipt: Receipt, *, text: bool) -> dict[str, Any]:
+    """A receipt with what the ledger has beside it: calls, the shadow, labels."""
+    name = receipt.receipt_id
+    return receipt_view(
+        receipt,
+        ledger.calls_of(name),
+        shadow=shadow_of(ledger, name),
+        labels=labels_of(ledger, name),
+        text=text,
+    )

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from consensus.ledger.feedback import queue
 from consensus.ledger.store import Ledger
+from consensus.ledger.watch.incident import incidents
 from consensus.policy.staleness import Current
 from consensus.policy.table import PolicyTable
-from consensus.server.page.data import Incident, page_data
+from consensus.server.page.data import page_data
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
-
     from consensus.models.rates import ModelPrice
 
-__all__ = ["current_of", "open_incidents", "read_page"]
+__all__ = ["current_of", "read_page"]
 
 QUEUE = 1_000
 """Decisions that wait, of which no more are counted: nobody settles a thousand by hand."""
@@ -52,7 +50,7 @@ def read_page(
         text=text,
         newest=newest,
         receipts=receipts,
-        incidents=open_incidents(ledger),
+        incidents=incidents(ledger),
         waiting=queue(ledger, limit=QUEUE),
         current=current,
         frontier=_frontier(table, frontier),
@@ -79,41 +77,6 @@ def current_of(table: PolicyTable, ledger: Ledger) -> Current:
         served=newest_served(ledger),
         prices=PriceBook(table.price_overrides()),
     )
-
-
-def open_incidents(ledger: Ledger) -> tuple[Incident, ...]:
-    """What the watch has opened and nobody has closed, oldest first."""
-
-    def read(connection: Connection) -> list[Mapping[str, Any]]:
-        from sqlalchemy import select
-
-        from consensus.ledger.schema import incidents as i
-
-        query = select(i).where(i.c.closed_at.is_(None)).order_by(i.c.opened_at, i.c.incident_id)
-        return [dict(row) for row in connection.execute(query).mappings()]
-
-    return tuple(_incident(row) for row in ledger.read(read))
-
-
-def _incident(row: Mapping[str, Any]) -> Incident:
-    evidence = json.loads(row["evidence"])
-    shown = evidence if isinstance(evidence, dict) else {"evidence": evidence}
-    what = shown.pop("said", None) or f"{row['cause']} is not what was certified"
-    fix = shown.pop("command", "")
-    return Incident(
-        name=row["incident_id"],
-        task_type=row["task_type"],
-        what=str(what),
-        opened_at=row["opened_at"],
-        evidence=tuple((name, _short(value)) for name, value in shown.items()),
-        fix=str(fix),
-    )
-
-
-def _short(value: object) -> str:
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _frontier(table: PolicyTable, named: str | None) -> tuple[str, ModelPrice] | None:

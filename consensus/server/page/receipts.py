@@ -9,8 +9,10 @@ from typing import Any
 
 from consensus.ballots import PICO, Answer, Ballot, Failure
 from consensus.decisions import Frontier
+from consensus.ledger.feedback import Label
 from consensus.ledger.receipts import Receipt, ReceiptHop
 from consensus.ledger.rows import TEXTUAL
+from consensus.ledger.shadows import Shadow
 from consensus.models.protocol import CallRecord
 from consensus.orchestrators.checks import Judgement
 
@@ -20,12 +22,21 @@ HIDDEN = "not shown"
 """What stands for an answer that is judged text, where no text was asked for."""
 
 
-def receipt_view(receipt: Receipt, calls: Sequence[CallRecord], *, text: bool) -> dict[str, Any]:
+def receipt_view(
+    receipt: Receipt,
+    calls: Sequence[CallRecord],
+    *,
+    shadow: Shadow | None = None,
+    labels: Sequence[Label] = (),
+    text: bool,
+) -> dict[str, Any]:
     """One receipt, with everything that a person needs to judge the decision.
 
     Args:
         receipt: as the ledger keeps it.
         calls: its attempts.
+        shadow: what a stronger route said beside it, after its caller had the answer.
+        labels: what people and systems said would have been right.
         text: whether judged text, rationales and textual answers may be shown. They are not where
             the ledger did not keep them, whatever this says.
     """
@@ -58,6 +69,8 @@ def receipt_view(receipt: Receipt, calls: Sequence[CallRecord], *, text: bool) -
         "frontier": None
         if decision.frontier is None
         else _frontier(decision.frontier, named=named),
+        "shadow": None if shadow is None else _shadow(shadow, named=named),
+        "labels": [_label(one, named=named) for one in labels],
         "calls": [_call(call) for call in calls],
         "cost": {"usd": decision.cost.usd, "pico_usd": decision.cost.pico_usd},
         "input_tokens": decision.usage.total_input,
@@ -176,6 +189,31 @@ def _frontier(beside: Frontier, *, named: bool) -> dict[str, Any]:
         "failure": beside.failure,
         "usd": beside.cost.usd,
         "latency_s": beside.latency_s,
+    }
+
+
+def _shadow(beside: Shadow, *, named: bool) -> dict[str, Any]:
+    return {
+        "route": beside.route,
+        "status": beside.status,
+        "outcome": _said(beside.outcome, named=named),
+        "agrees": beside.agrees,
+        "reason": beside.reason,
+        "usd": beside.cost_pico / PICO,
+        "latency_s": beside.latency_s,
+    }
+
+
+def _label(one: Label, *, named: bool) -> dict[str, Any]:
+    given = one.label
+    verdict = {True: "right", False: "wrong"}.get(given) if isinstance(given, bool) else None
+    return {
+        "label": verdict or _said(None if isinstance(given, bool) else given, named=named),
+        "agrees": one.agrees,
+        "by": one.given_by,
+        "source": one.source,
+        "given": moment_text(one.created_at),
+        "superseded": one.superseded_at is not None,
     }
 
 

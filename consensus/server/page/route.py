@@ -21,9 +21,9 @@ from consensus.errors import DataError, LedgerError
 from consensus.ledger.store import Ledger
 from consensus.server.errors import ApiError
 from consensus.server.keys import Caller
+from consensus.server.page.data import look_up
 from consensus.server.page.html import page_csp, render_locked, render_page, render_receipt
 from consensus.server.page.reading import current_of, read_page
-from consensus.server.page.receipts import receipt_view
 from consensus.server.service import Service
 
 __all__ = ["LIVE_S", "show_page"]
@@ -94,8 +94,7 @@ async def show_page(service: Service, _caller: Caller, request: Request) -> Resp
 
 async def _one(ledger: Ledger, wanted: str) -> Response:
     def look() -> dict[str, Any]:
-        receipt = ledger.receipt(wanted)
-        return receipt_view(receipt, ledger.calls_of(receipt.receipt_id), text=False)
+        return look_up(ledger, ledger.receipt(wanted), text=False)
 
     try:
         view = await asyncio.to_thread(look)
