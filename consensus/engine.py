@@ -18,6 +18,7 @@ from typing import Any, Self
 
 from consensus.assembly import assemble, frontier_of
 from consensus.ballots import Cost
+from consensus.batching import Batching
 from consensus.decisions import Decision, Frontier
 from consensus.errors import ConsensusError, DeclarationError
 from consensus.ledger.feedback import Label, LabelValue, give_label
@@ -64,6 +65,8 @@ class Engine:
             it has set one up.
         shadow_grace_s: how long closing waits for shadows (a row's ``shadow`` share) that are still
             being answered; what then still runs is cut off, and what it cost is kept.
+        batch: ask Anthropic's and OpenAI's models through their batch endpoints: for many decisions
+            at once that can wait a day. Stopping rules and deadlines are then off.
         reload: look at the files of policy and prompts every so many seconds (True: 2), and put
             what has changed in force between decisions. A decision goes by one table, one price
             book and one book of prompts from its beginning to its end. A file that is broken keeps
@@ -85,7 +88,10 @@ class Engine:
         reload: bool | float = False,
         telemetry: Telemetry | None = None,
         shadow_grace_s: float = 5.0,
+        batch: Batching | None = None,
     ) -> None:
+        if reload and batch is not None:
+            raise DeclarationError("reload and batch exclude each other: a batch goes by one table")
         if reload < 0:
             raise DeclarationError(f"reload must be true or a number of seconds, not {reload}")
         self._rules = Succession(policy, prompts, self._open_gateway)
@@ -94,6 +100,7 @@ class Engine:
         self._own_ledger = not isinstance(ledger, Ledger)
         self._ledger = _open_ledger(ledger, self.table)
         self._clients = clients
+        self._batch = batch
         self._own_tape = isinstance(tape, str | Path)
         self._tape = Tape(tape) if isinstance(tape, str | Path) else tape
         self._preparing: dict[str, asyncio.Lock] = {}
@@ -139,8 +146,16 @@ class Engine:
         if self._ledger is not None:
             self._ledger.start()
         settings = rules.table.provider_settings()
+        if self._batch is not None:
+            return self._batch.gateway(
+                settings, rules.prices, clients=self._clients, sink=self._ledger, tape=self._tape
+            )
         clients = ClientFactory(settings, rules.prices, overrides=self._clients or {})
         return Gateway(clients, rules.prices, sink=self._ledger, tape=self._tape)
+
+    def _route(self, table: PolicyTable, task: Task, *, category: str | None = None) -> Route:
+        way = route(table, task, category=category)
+        return way if self._batch is None else self._batch.planned(way)
 
     @property
     def table(self) -> PolicyTable:
@@ -321,8 +336,8 @@ class Engine:
         """
         table = setup.table
         if not needs_class(table, task):
-            return task, route(table, task), _NOTHING
-        plain = route(table, task)
+            return task, self._route(table, task), _NOTHING
+        plain = self._route(table, task)
         declared = table.classifier
         await self._prepare(setup, [declared.model] if declared and declared.model else [])
         began = time.perf_counter()
@@ -332,7 +347,7 @@ class Engine:
             return task, plain, _NOTHING
         spent = _Spent(time.perf_counter() - began, seen.cost_pico)
         task, why_not = retyped(table, task, seen)
-        way = route(table, task, category=seen.label)
+        way = self._route(table, task, category=seen.label)
         said = (seen.reason, *([why_not] if why_not else ()))
         return task, replace(way, reasons=(*said, *way.reasons)), spent
 

@@ -16,6 +16,7 @@ from aiohttp import web
 from tests.loopback import anthropic_wire, openai_wire
 from tests.loopback.accounting import Bill, Entry, Log, PrefixCache
 from tests.loopback.asking import Api, RequestInfo, read_request
+from tests.loopback.batches import Batches
 from tests.loopback.replies import Answerer, Reply, Script
 
 _LIMIT = 4000
@@ -51,6 +52,7 @@ class LoopbackProvider:
         self.log = Log()
         self.cache = PrefixCache()
         self.models = models
+        self.batches = Batches(self._work)
         self._port = port
         self._runner: web.AppRunner | None = None
         self._thread: threading.Thread | None = None
@@ -108,6 +110,7 @@ class LoopbackProvider:
         app.router.add_post("/v1/messages/count_tokens", self._count_tokens)
         app.router.add_post("/v1/chat/completions", self._completions)
         app.router.add_get("/v1/models", self._list_models)
+        self.batches.routes(app)
         app.router.add_get("/_log", self._show_log)
         app.router.add_post("/_script", self._take_script)
         app.router.add_post("/_reset", self._reset)
@@ -195,16 +198,39 @@ class LoopbackProvider:
 
     async def _note(self, api: Api, request: web.Request) -> tuple[RequestInfo, Entry]:
         body = json.loads(await request.read())
-        asked = read_request(
-            api, request.path, body, dict(request.headers), len(self.log.entries) + 1, 1
-        )
+        return self._noted(api, request.path, body, request.headers)
+
+    def _noted(
+        self, api: Api, path: str, body: dict[str, Any], headers: Mapping[str, str]
+    ) -> tuple[RequestInfo, Entry]:
+        asked = read_request(api, path, body, dict(headers), len(self.log.entries) + 1, 1)
         self._seen[asked.key] += 1
-        asked = read_request(
-            api, request.path, body, dict(request.headers), asked.n, self._seen[asked.key]
-        )
-        entry = Entry(asked.n, api, request.path, asked.model, asked.key, time.time())
+        asked = read_request(api, path, body, dict(headers), asked.n, self._seen[asked.key])
+        entry = Entry(asked.n, api, path, asked.model, asked.key, time.time())
         self.log.entries.append(entry)
         return asked, entry
+
+    def _work(
+        self, api: Api, body: dict[str, Any], headers: Mapping[str, str]
+    ) -> tuple[int, dict[str, Any]]:
+        """One item of a batch: judged, billed and logged as a live request is."""
+        asked, entry = self._noted(api, "batch", body, headers)
+        reply = self._judge(asked)
+        wire = _wire(asked)
+        entry.status, entry.ended = reply.status, time.time()
+        if reply.status != 200:
+            error: dict[str, Any] = wire.error(reply, asked, f"req_{asked.n:024d}")
+            return reply.status, error
+        bill, written = wire.bill(asked, self.cache)
+        self.cache.store(written)
+        served = reply.served_model or self.script.served.get(asked.model, asked.model)
+        data, output = wire.answer(
+            asked, reply, reply.content(asked, self.script.pick), bill, served
+        )
+        entry.served_model, entry.sent = served, True
+        entry.input, entry.cache_read = bill.fresh, bill.read
+        entry.cache_write, entry.output = bill.write_5m + bill.write_1h, output
+        return 200, data
 
     def _judge(self, asked: RequestInfo) -> Reply:
         refusal: Reply | None = _wire(asked).refuse(asked)

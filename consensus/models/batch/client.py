@@ -79,6 +79,9 @@ class BatchClient(PlacedClient):
             ProviderError: it failed, expired or was canceled there; all of these may be retried but
                 a request that the provider refused.
         """
+        if ctx.purpose == "shadow":  # nobody waits for it, so nobody would be there a day later
+            alone = min(timeout_s, self._settings.alone_s)
+            return await self._live.complete(request, timeout_s=alone)
         name = item_name(ctx, key)
         for turn in range(self._settings.in_batches):
             custom_id = f"{name}-{turn}"

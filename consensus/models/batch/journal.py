@@ -53,6 +53,7 @@ class Journal:
         self._submissions: dict[str, Submission] = {}
         self._holder: dict[str, str] = {}
         self._failed: set[str] = set()
+        self._whole: int | None = None
         if path.exists():
             self._read()
 
@@ -110,6 +111,8 @@ class Journal:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
                 flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
                 self._file = os.open(self.path, flags, 0o600)
+                if self._whole is not None:  # a kill tore the last line: nothing may join it
+                    os.truncate(self._file, self._whole)
             written = 0
             while written < len(data):
                 written += os.write(self._file, data[written:])
@@ -121,10 +124,9 @@ class Journal:
         try:
             data = self.path.read_bytes()
             whole = data.rfind(b"\n") + 1
-            if whole < len(data):  # a kill tore the last line; what follows must not join it
-                os.truncate(self.path, whole)
         except OSError as error:
             raise DataError(f"cannot be read: {error.strerror}", where=str(self.path)) from None
+        self._whole = whole
         for number, raw in enumerate(data[:whole].splitlines(), start=1):
             try:
                 line = json.loads(raw)
