@@ -22,7 +22,7 @@ which is enough to bet that the mean is above m: ``1 + b·(x/m - 1)`` is never n
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -115,14 +115,29 @@ class RateTest:
             counts: (days, 2) decisions and bad ones of each day, the oldest first.
         """
         days = _days(counts)
-        if not len(days) or not days[:, 0].sum():
-            return Excess(1.0, 0.0, 0, 0, 0.0, _ratio(0.0, 0, self.profile_k / self.profile_n))
         logs = np.full(self._growth.shape, -np.inf)
         for n, k in days:
-            logs = np.logaddexp(0.0, logs) + (k * self._logs - n * self._growth)
+            logs = self._add(logs, n, k)
+        return self._judge(logs, days)
+
+    def each(self, counts: ArrayLike) -> Iterator[Excess]:
+        """The excess after the first day, after the second, and so on; each looks at all before."""
+        days = _days(counts)
+        logs = np.full(self._growth.shape, -np.inf)
+        for last, (n, k) in enumerate(days, start=1):
+            logs = self._add(logs, n, k)
+            yield self._judge(logs, days[:last])
+
+    def _add(self, logs: Floats, n: float, k: float) -> Floats:
+        """One day more: an e-process that begins with it joins those that go on."""
+        return np.logaddexp(0.0, logs) + (k * self._logs - n * self._growth)
+
+    def _judge(self, logs: Floats, days: Floats) -> Excess:
+        if not len(days) or not days[:, 0].sum():
+            return Excess(1.0, 0.0, 0, 0, 0.0, 0.0)
         top = logs.max(axis=1)
         log_e = top + np.log(np.exp(logs - top[:, None]).mean(axis=1)) - math.log(self.horizon)
-        both = _together(self._explains, np.minimum(1.0, np.exp(-log_e)))
+        both = _together(self._explains, np.exp(-np.maximum(log_e, 0.0)))
         worst = int(both.argmax())
         since = self._since(days, worst)
         n, total = days[since:].sum(axis=0)

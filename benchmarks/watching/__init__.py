@@ -1,0 +1,1 @@
+"""How often the watch cries wolf, and how soon it finds a planted drift."""
