@@ -71,15 +71,15 @@ class FrontierCost:
         n: cases measured; 0: a price list's arithmetic.
         costs: (n,) dollars a case, in the order of the route's own; None where only the mean is
             known.
-        usd_sd: standard deviation of one call's dollars; None where unknown.
         latency_p50_s: seconds; None where unknown.
+        usd_sd: standard deviation of one call's dollars; None where unknown.
     """
 
     usd: float
     n: int
     costs: Floats | None = None
-    usd_sd: float | None = None
     latency_p50_s: float | None = None
+    usd_sd: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

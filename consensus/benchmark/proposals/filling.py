@@ -17,7 +17,7 @@ from typing import Any
 from consensus.benchmark.proposals.recording import Recording
 from consensus.benchmark.suites import Suite
 from consensus.errors import ConsensusError
-from consensus.oracles import Oracle
+from consensus.oracles import Oracle, PythonOracle
 from consensus.policy.audit.model import AuditTask
 from consensus.policy.oracles import oracle_of, why_no_gate
 from consensus.policy.rows import TaskRow
@@ -152,6 +152,13 @@ def _name_it(
         return name in table.oracles
     judged = recording.judge_with[0].types[recording.stratum].oracle
     if name not in table.oracles:
+        if isinstance(judged, PythonOracle) and _labelled(recording):
+            notes.append(
+                f'the oracle "{name}" is a function, which judged with labels: named in the row it '
+                "would stand before every decision as a gate, without one; declare it under "
+                "[oracles] yourself if it can do that"
+            )
+            return False
         return _declared(recording, folder) is not None
     try:
         same = oracle_of(table, name).sha256 == judged.sha256
@@ -163,6 +170,11 @@ def _name_it(
             "certificate will be dead at the first check, unless they are made one"
         )
     return True
+
+
+def _labelled(recording: Recording) -> bool:
+    _, cases = _suite_of(recording)
+    return any(cases[case_id].reference is not None for case_id in recording.case_ids)
 
 
 def _suite_of(recording: Recording) -> tuple[Suite, Mapping[str, Any]]:

@@ -15,18 +15,39 @@ __all__ = ["beside", "diff_lines", "headline", "render_html", "render_markdown"]
 SHOWN = 12
 """Candidates in a table; the others are counted."""
 
+LONG = 60
+"""Characters of a text that a diff shows."""
+
 
 def diff_lines(row: RowProposal) -> list[str]:
     """The row's change as a diff: lines with ``-``, ``+`` or a space before them."""
     old = [] if row.old is None else _lines(row.task_type, row.old)
-    new = _lines(row.task_type, row.new)
+    given = {k: _brief(v) for k, v in row.given.items() if row.old is None or k not in row.old}
+    new = _lines(row.task_type, {**given, **row.new})
     head = f"  [tasks.{row.task_type}]" if row.old is not None else f"+ [tasks.{row.task_type}]"
     return [
         head,
         *(f"- {line}" for line in old if line not in new),
         *(f"  {line}" for line in new if line in old),
         *(f"+ {line}" for line in new if line not in old),
+        *(f"+ {line}" for line in _declared(row)),
     ]
+
+
+def _declared(row: RowProposal) -> list[str]:
+    """The oracles that the policy gets with the row."""
+    found = []
+    for name, declared in row.oracles.items():
+        found += row_toml("oracles", name, {k: _brief(v) for k, v in declared.items()}).splitlines()
+    return [line for line in found if line.strip()]
+
+
+def _brief(value: Any) -> Any:
+    """A long text's first line: the file has all of it."""
+    if isinstance(value, str) and (len(value) > LONG or "\n" in value.strip()):
+        first = value.strip().splitlines()[0]
+        return f"{first[:LONG]} …"
+    return value.strip() if isinstance(value, str) else value
 
 
 def _lines(task_type: str, row: Mapping[str, Any]) -> list[str]:
@@ -115,7 +136,7 @@ def _candidates(row: RowProposal) -> tuple[list[tuple[str, ...]], str]:
     for reason in dict.fromkeys(c.left_out for c in left):
         names = [c.name for c in left if c.left_out == reason]
         more = f" and {len(names) - 2} more" if len(names) > 2 else ""
-        said.append(f"not measured: {', '.join(names[:2])}{more} ({reason})")
+        said.append(f"not in the choice: {', '.join(names[:2])}{more} ({reason})")
     return rows, "; ".join(said)
 
 
