@@ -8,6 +8,7 @@ from consensus.ballots import PICO
 from consensus.errors import TaskError
 from consensus.orchestrators.panel_session import BYTES_PER_TOKEN
 from consensus.policy.demotion import demotion_of
+from consensus.policy.hops import is_multi_hop, is_open_domain
 from consensus.policy.mix import coin_of, toss
 from consensus.policy.resolve import Hop, Resolved, hops_of, resolve, row_path
 from consensus.policy.rows import Mixed, TaskRow, When
@@ -231,5 +232,7 @@ def _matches(rule: When, task: Task, row: TaskRow, category: str | None) -> bool
         and (rule.structured is None or structured == rule.structured)
         and (rule.min_options is None or options >= rule.min_options)
         and (rule.max_options is None or options <= rule.max_options)
+        and (rule.multi_hop is None or is_multi_hop(task) == rule.multi_hop)
+        and (rule.open_domain is None or is_open_domain(task) == rule.open_domain)
         and (rule.category is None or rule.category == category)
     )

@@ -346,6 +346,16 @@ class When(PanelFields):
     max_options: Count | None = Field(
         default=None, description="Matches tasks with at most so many options or items."
     )
+    multi_hop: bool | None = Field(
+        default=None,
+        description="true: the text asks for several things, or refers to other documents (a rule "
+        "of thumb on English text: policy/hops.py). false: it does not.",
+    )
+    open_domain: bool | None = Field(
+        default=None,
+        description="true: a short question that brings no material. For rows whose subject is the "
+        "question; a short question to be classified matches too.",
+    )
     category: Name | None = Field(
         default=None, description="Matches tasks of which the [classifier] says so."
     )
@@ -375,6 +385,8 @@ CONDITIONS: tuple[str, ...] = (
     "structured",
     "min_options",
     "max_options",
+    "multi_hop",
+    "open_domain",
     "category",
 )
 
