@@ -118,8 +118,10 @@ async def _serve(
     from consensus.engine import Engine
     from consensus.server.running import bind, make_server
     from consensus.server.service import Service
+    from consensus.telemetry import Metrics, Telemetry
 
-    async with Engine(policy, ledger=ledger, reload=reload) as engine:
+    telemetry = Telemetry(metrics=Metrics())
+    async with Engine(policy, ledger=ledger, reload=reload, telemetry=telemetry) as engine:
         service = Service(engine, settings, keys=ring)
         server = make_server(service)
         listening = bind(settings)

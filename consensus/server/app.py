@@ -20,6 +20,8 @@ from consensus.server.shapes import (
     ChatAnswer,
     ChatRequest,
     DecisionRow,
+    FeedbackBody,
+    KeptLabel,
     ManyTasks,
     Model,
     ModelList,
@@ -63,6 +65,11 @@ ROUTES: tuple[Spec, ...] = (
         summary="One task type", responses={200: ("a task type", Model)}, tag="openai",
     ),
     Spec(
+        method="POST", path="/v1/feedback", handle=decisions.feedback,
+        summary="Say what would have been right in place of a decision", request=FeedbackBody,
+        responses={200: ("the label as it is kept", KeptLabel)},
+    ),
+    Spec(
         method="GET", path="/v1/policy", handle=reading.policy,
         summary="The table in force", responses={200: ("the table", PolicyReport)}, tag="reading",
     ),
@@ -74,6 +81,11 @@ ROUTES: tuple[Spec, ...] = (
     Spec(
         method="GET", path="/metrics", handle=reading.metrics,
         summary="Prometheus metrics", responses={200: ("metrics", "text/plain")}, tag="operation",
+    ),
+    Spec(
+        method="GET", path="/", handle=show_page, summary="A page to look at, for a browser",
+        responses={200: ("the page", "text/html"), 401: ("one that asks for a key", "text/html")},
+        public=True, tag="operation",
     ),
     Spec(
         method="GET", path="/health", handle=reading.health, summary="Whether the process is alive",

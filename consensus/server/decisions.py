@@ -8,6 +8,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -16,13 +17,15 @@ from consensus.engine import in_order, refused
 from consensus.errors import ConsensusError, DeclarationError, TaskError
 from consensus.server.bodies import JSON, LINES, json_of, read_body
 from consensus.server.endpoint import plain
-from consensus.server.errors import ApiError, as_api_error, refuse
+from consensus.server.errors import ApiError, as_api_error, no_such_receipt, refuse
 from consensus.server.hangup import while_connected
 from consensus.server.keys import Caller
 from consensus.server.service import Service
+from consensus.server.shapes import FeedbackBody
 from consensus.server.streams import Streamed, event, line
+from consensus.tasks import describe
 
-__all__ = ["decide", "decide_stream", "shown"]
+__all__ = ["decide", "decide_stream", "feedback", "shown"]
 
 log = logging.getLogger("consensus.server")
 
@@ -152,3 +155,25 @@ async def _row(service: Service, caller: Caller, given: _Given) -> dict[str, Any
 
 def _not_asked(given: object, error: DeclarationError) -> Decision:
     return refused(given if isinstance(given, Mapping) else {}, error)
+
+
+async def feedback(service: Service, caller: Caller, request: Request) -> Response:
+    """Keep what would have been right in place of a decision; of its own caller only."""
+    settings = service.settings
+    data, _ = await read_body(
+        request, types=JSON, max_bytes=settings.max_body_bytes, within_s=settings.body_s
+    )
+    try:
+        given = FeedbackBody.model_validate(json_of(data, max_depth=settings.max_depth))
+    except ValidationError as error:
+        raise refuse(describe(error)) from None
+    if not caller.owns(given.receipt_id):
+        raise no_such_receipt()
+    kept = await service.engine.feedback(
+        given.receipt_id,
+        given.label,
+        by=given.by or (None if caller.key is None else f"key {caller.name}"),
+        source=given.source,
+        probability=given.probability,
+    )
+    return plain(kept.to_json(), receipt=kept.receipt_id)

@@ -95,6 +95,7 @@ class Endpoint:
             response = error_response(error)
         except ConsensusError as error:
             as_error = as_api_error(error)
+            self._service.metrics.refused.labels(as_error.code).inc()
             if as_error.status >= 500:
                 log.error("%s %s: %s", self.spec.method, self.spec.path, error)
             response = error_response(as_error)

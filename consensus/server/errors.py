@@ -7,7 +7,7 @@ from typing import Any
 
 from consensus.errors import ConsensusError, DeclarationError, LedgerError, RunError
 
-__all__ = ["ApiError", "as_api_error", "refuse"]
+__all__ = ["ApiError", "as_api_error", "no_such_receipt", "refuse"]
 
 TYPES: Mapping[int, str] = {
     401: "authentication_error",
@@ -61,13 +61,28 @@ def refuse(message: str, *, param: str | None = None, code: str = "invalid_reque
     return ApiError(400, code, message, param=param)
 
 
+def no_such_receipt() -> ApiError:
+    """A receipt that is not there, or is another caller's (404): the two are not told apart."""
+    return ApiError(404, "no_such_receipt", "there is no such receipt of this caller")
+
+
 def as_api_error(error: ConsensusError) -> ApiError:
     """What the engine raised, as the API says it."""
     if isinstance(error, DeclarationError):
         return refuse(str(error), code="invalid_task")
+    if isinstance(error, LedgerError) and _is_missing(error):
+        return no_such_receipt()
     if isinstance(error, LedgerError):
         # Its text names a path of this machine, which is not the caller's business.
-        return ApiError(503, "ledger_unavailable", "the decision could not be kept; none was made")
+        return ApiError(
+            503,
+            "ledger_unavailable",
+            "the ledger cannot be used; nothing was decided",
+        )
     if isinstance(error, RunError):
         return ApiError(502, error.failure, "a model could not be asked")
     return ApiError(500, "internal", "this should not have happened")
+
+
+def _is_missing(error: LedgerError) -> bool:
+    return any(word in str(error) for word in (": no receipt ", ": several receipts "))

@@ -9,10 +9,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from consensus._version import __version__
-from consensus.errors import LedgerError
 from consensus.policy.route import route_type
 from consensus.server.endpoint import plain
-from consensus.server.errors import ApiError
+from consensus.server.errors import ApiError, no_such_receipt
 from consensus.server.keys import Caller
 from consensus.server.service import Service
 
@@ -63,17 +62,9 @@ async def receipt(service: Service, caller: Caller, request: Request) -> Respons
     """Show one decision's full record; to its own caller only."""
     wanted = request.path_params["receipt_id"]
     ledger = service.engine.ledger
-    missing = ApiError(404, "no_such_receipt", "there is no such receipt of this key")
     if ledger is None or not caller.owns(wanted):
-        raise missing
-    try:
-        found = await asyncio.to_thread(ledger.receipt, wanted)
-    except LedgerError as error:
-        if "no receipt" in str(error) or "several receipts" in str(error):
-            raise missing from None
-        raise
-    if not caller.owns(found.receipt_id):
-        raise missing
+        raise no_such_receipt()
+    found = await asyncio.to_thread(ledger.receipt, wanted)
     return plain(found.model_dump(mode="json"), receipt=found.receipt_id)
 
 

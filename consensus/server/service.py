@@ -45,18 +45,17 @@ class Service:
         settings: ServerSettings | None = None,
         *,
         keys: KeyRing | None = None,
-        metrics: ServerMetrics | None = None,
     ) -> None:
         self.engine = engine
         self.settings = settings or ServerSettings()
         self.keys = keys
-        self.metrics = metrics or ServerMetrics(self.knows)
+        counted = engine.telemetry.metrics
+        self.metrics = ServerMetrics(None if counted is None else counted.registry)
         self.gate = Gate(
             at_once=self.settings.at_once,
             waiting=self.settings.waiting,
             streams=self.settings.streams,
         )
-        self.metrics.running.set_function(lambda: self.gate.running)
         self.metrics.waiting.set_function(lambda: self.gate.queued)
         self._accounts: Accounts | None = None
         if engine.ledger is not None:
@@ -158,7 +157,6 @@ class Service:
         if caller.key is not None and self._accounts is not None:
             beside = decision.frontier.cost.pico_usd if decision.frontier else 0
             self._accounts.settle(caller.key, decision.cost.pico_usd + beside)
-        self.metrics.decided(decision)
         return decision
 
     async def _check_budget(self, caller: Caller) -> None:

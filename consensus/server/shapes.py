@@ -15,6 +15,8 @@ __all__ = [
     "ChatRequest",
     "DecisionRow",
     "ErrorBody",
+    "FeedbackBody",
+    "KeptLabel",
     "ManyTasks",
     "Model",
     "ModelList",
@@ -85,6 +87,38 @@ class DecisionRow(_Answer):
     receipt_id: str | None
     error: str | None
     frontier: dict[str, Any] | None = None
+
+
+class FeedbackBody(BaseModel):
+    """What would have been right.
+
+    ``label`` is an answer of the task's own kind; of a ``generate`` task also true or false:
+    whether its outcome is acceptable. ``probability`` is the chance that this decision had to be
+    looked at.
+    """
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+    receipt_id: str
+    label: Any
+    by: Annotated[str, Field(min_length=1, max_length=256)] | None = None
+    source: Annotated[str, Field(min_length=1, max_length=64)] = "human"
+    probability: Annotated[float, Field(gt=0, le=1)] | None = None
+
+
+class KeptLabel(_Answer):
+    """A label as it is kept; ``agrees``: whether the decision acted upon it."""
+
+    label_id: str
+    receipt_id: str
+    task_type: str
+    label: Any
+    agrees: bool | None
+    given_by: str | None
+    source: str
+    inclusion: float | None
+    created_at: float
+    superseded_at: float | None
 
 
 class _Error(_Answer):

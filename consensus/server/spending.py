@@ -143,7 +143,12 @@ class Accounts:
             end = f"{key_id}{SEPARATOR}{first_id(until)}"
             rows = connection.execute(
                 select(c.c.day, func.sum(c.c.cost_pico))
-                .where(c.c.decision_id >= first, c.c.decision_id < end, c.c.replayed.is_(False))
+                .where(
+                    c.c.decision_id >= first,
+                    c.c.decision_id < end,
+                    c.c.replayed.is_(False),
+                    c.c.purpose != "shadow",  # the operator's own question, not the caller's
+                )
                 .group_by(c.c.day)
             )
             return Counter({int(day): int(pico) for day, pico in rows})

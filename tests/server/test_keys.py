@@ -129,7 +129,7 @@ async def test_a_key_is_for_its_task_types_only(tmp_path: Path) -> None:
     assert list(policy.json()["tasks"]) == ["refund"]
     assert [model["id"] for model in models.json()["data"]] == ["refund"]
     assert (metrics.status_code, told.status_code) == (403, 200)
-    assert 'consensus_decisions_total{action="act",task_type="refund"}' in told.text
+    assert 'consensus_http_requests_total{method="POST",route="/v1/decide"' in told.text
 
 
 async def test_a_key_reads_its_own_receipts_and_no_others(tmp_path: Path) -> None:

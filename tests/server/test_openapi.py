@@ -74,11 +74,14 @@ async def test_what_the_server_answers_is_what_the_document_says(tmp_path: Path)
         split = await served.http.post(
             "/v1/chat/completions", json={"model": "queue", "messages": messages}
         )
+        label = {"receipt_id": decision.json()["receipt_id"], "label": "approve"}
+        kept = await served.http.post("/v1/feedback", json=label)
         receipt = await served.http.get(f"/v1/receipts/{decision.json()['receipt_id']}")
         got = {
             "DecisionRow": [decision.json(), *map(json.loads, stream.text.splitlines())],
             "ChatAnswer": [chat.json()],
             "ErrorBody": [split.json(), (await served.http.get("/nope")).json()],
+            "KeptLabel": [kept.json()],
             "ReceiptBody": [receipt.json()],
             "PolicyReport": [(await served.http.get("/v1/policy")).json()],
             "ModelList": [(await served.http.get("/v1/models")).json()],
