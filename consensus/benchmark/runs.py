@@ -30,9 +30,11 @@ from consensus.models.factory import ClientFactory, provider_of
 from consensus.models.gateway import Gateway
 from consensus.models.prices import PriceBook
 from consensus.models.protocol import Deadline, ModelClient
+from consensus.models.tape import request_key
 from consensus.oracles import PythonOracle, Rubric
 from consensus.panel.asking import ask
 from consensus.panel.book import PromptBook
+from consensus.panel.rendering import render
 from consensus.policy.table import PolicyTable
 
 __all__ = ["Run", "RunOutcome", "open_run", "prepare"]
@@ -169,7 +171,7 @@ class Run:
         try:
             async with asyncio.TaskGroup() as group:
                 for jobs in by_provider(self.jobs).values():
-                    group.create_task(lane(jobs))
+                    group.create_task(lane(self._known_first(jobs)))
         except BaseExceptionGroup as errors:
             raise _first(errors) from None
         finally:
@@ -180,6 +182,15 @@ class Run:
             write_results(self.folder, self.suite, answers, self._manifest(outcome))
             await gateway.aclose()
         return outcome
+
+    def _known_first(self, jobs: Sequence[Job]) -> list[Job]:
+        """What is paid for already goes ahead: a run that is cut short still shows all of it."""
+
+        def is_open(job: Job) -> bool:
+            request = render(job.case.task, job.seat, self.book)
+            return not self.paid.asked(request_key(request))
+
+        return sorted(jobs, key=is_open)
 
     async def _answer(self, job: Job, caller: RunCaller, budget: RunBudget) -> Answered | None:
         """One job: asked and judged; None where the budget did not allow it."""

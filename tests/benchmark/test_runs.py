@@ -481,6 +481,24 @@ def test_a_run_killed_outright_and_run_again_gives_the_bytes_of_one_that_was_not
     assert len(keys) == 40
 
 
+async def test_a_run_that_grew_and_was_cut_short_still_shows_all_that_was_paid_for(
+    tmp_path: Path,
+) -> None:
+    suite_folder(tmp_path, SUITE, refunds(4))
+    with await opened(tmp_path, plan=Plan(("scripted/b",))) as run:
+        await run.go()
+    slow = ScriptedClient(latency_s=30.0)
+    with (
+        await opened(tmp_path, plan=Plan(("scripted/a", "scripted/b")), client=slow) as run,
+        pytest.raises(TimeoutError),
+    ):
+        await asyncio.wait_for(run.go(concurrency=1), 0.3)
+    found = lines(tmp_path / "run" / "answers.jsonl")
+    assert sorted((line["case"], line["model"]) for line in found) == [
+        (f"r{i:02d}", "scripted/b") for i in range(4)
+    ]
+
+
 def test_a_cancelled_run_writes_what_it_has(tmp_path: Path) -> None:
     suite_folder(tmp_path, SUITE, refunds(20))
 
