@@ -147,8 +147,8 @@ def page(cells: list[Cell], dear: tuple[int, Floats]) -> list[str]:
         soon = float((one.late <= MONTH).mean())
         lines.append(
             f"| {one.n} | {one.volume} | {one.false} of {one.quiet} ({low:.0%} to {high:.0%}) "
-            f"| {one.naive} of {one.quiet} | {possible(one.n):.0%} | {soon:.0%} | {_delay(one.late)} "
-            f"| {_delay(one.later)} |"
+            f"| {one.naive} of {one.quiet} | {possible(one.n):.0%} | {soon:.0%} "
+            f"| {_delay(one.late)} | {_delay(one.later)} |"
         )
     false, found = dear
     dearer = (

@@ -30,6 +30,7 @@ from consensus.policy.oracles import oracle_of
 from consensus.policy.route import route_type
 from consensus.policy.staleness import Current, deaths
 from consensus.policy.table import PolicyTable
+from consensus.policy.watch_settings import ALARM_RATIO
 
 __all__ = ["MAX_GUARD", "Ground", "Readiness", "readiness"]
 
@@ -336,8 +337,17 @@ def _guarded(item: Item, ground: Ground) -> None:
 
 
 def _watched(item: Item, ground: Ground) -> None:
-    _settings(item, ground, "watch", "", "[watch] in strategies/")
     table = ground.table
+    if "watch" not in table.model_fields_set:
+        item.lacks("the policy has no [watch]", "[watch] in strategies/")
+    else:
+        item.evidence.append(table.cite("watch"))
+        quality = {"escalation", "disagreement"} - set(table.watch.on)
+        if quality:
+            item.lacks(
+                f"[watch] on leaves out {' and '.join(sorted(quality))}",
+                f"take on away in {table.cite('watch', 'on')}: all is watched without it",
+            )
     for name in ground.tasks:
         row = table.tasks.get(name)
         if row is None or row.profile is None:
@@ -348,28 +358,27 @@ def _watched(item: Item, ground: Ground) -> None:
 
 
 def _alarmed(item: Item, ground: Ground) -> None:
-    _settings(item, ground, "alarms", "escalation", "[alarms] in strategies/, at 15 % over")
-
-
-def _settings(item: Item, ground: Ground, name: str, about: str, close: str) -> None:
-    """A table of the policy that somebody has set, with a key about something."""
     table = ground.table
-    settings = getattr(table, name, None)
-    if settings is None or name not in table.model_fields_set:
-        item.lacks(f"the policy has no [{name}]", close)
+    if "alarms" not in table.model_fields_set:
+        item.lacks("the policy has no [alarms]", "[alarms] in strategies/, at 15 % over")
         return
-    set_ = getattr(settings, "model_fields_set", None) or set()
-    if isinstance(settings, dict):
-        set_ = set(settings)
-    if about and not any(about in key and _on(settings, key) for key in set_):
-        item.lacks(f"[{name}] says nothing of {about}s", close)
+    alarms = table.alarms
+    if not alarms.tells("escalation"):
+        item.lacks("[alarms] mutes escalations", f"take it out of {table.cite('alarms', 'mute')}")
+    if alarms.escalation_ratio > ALARM_RATIO:
+        item.lacks(
+            f"[alarms] waits until escalations are {alarms.escalation_ratio:g} times the profile's",
+            f"escalation_ratio = {ALARM_RATIO} in {table.cite('alarms', 'escalation_ratio')}",
+        )
+    channels = [name for name in ("webhook", "command") if getattr(alarms, name) is not None]
+    channels += ["log"] if alarms.log else []
+    if not channels:
+        item.lacks("[alarms] tells nobody", f"webhook or command in {table.cite('alarms')}")
         return
-    item.evidence.append(table.cite(name))
-
-
-def _on(settings: Any, key: str) -> bool:
-    value = settings[key] if isinstance(settings, dict) else getattr(settings, key)
-    return value is not None and value is not False
+    item.evidence.append(
+        f"{table.cite('alarms')}: escalations over {alarms.escalation_ratio:g} x, told by "
+        f"{', '.join(channels)}"
+    )
 
 
 _PROOFS: tuple[Callable[[Item, Ground], None], ...] = (
