@@ -20,7 +20,17 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-__all__ = ["add_row", "clean", "receipt_json", "safe_json", "show_receipt", "table_of", "when"]
+__all__ = [
+    "add_row",
+    "answer_text",
+    "clean",
+    "receipt_json",
+    "safe_json",
+    "show_receipt",
+    "table_of",
+    "task_lines",
+    "when",
+]
 
 _SHORT = 120
 _UNSAFE = re.compile("[\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]")
@@ -57,7 +67,7 @@ def receipt_json(receipt: Receipt, calls: Sequence[CallRecord]) -> dict[str, Any
 def show_receipt(receipt: Receipt, calls: Sequence[CallRecord], console: Console) -> None:
     """Print a page: the decision, why, by whom, and what was paid."""
     decision = receipt.decision
-    facts = [f"{decision.action.upper()}  {_answer(decision.outcome)}".rstrip()]
+    facts = [f"{decision.action.upper()}  {answer_text(decision.outcome)}".rstrip()]
     if decision.probability is not None:
         facts.append(
             f"P = {decision.probability:.3f}{'' if decision.calibrated else ' (uncalibrated)'}"
@@ -80,7 +90,9 @@ def show_receipt(receipt: Receipt, calls: Sequence[CallRecord], console: Console
             ),
         ],
     )
-    _lines(console, "task" if receipt.text_stored else "task (text not kept)", _task(receipt.task))
+    _lines(
+        console, "task" if receipt.text_stored else "task (text not kept)", task_lines(receipt.task)
+    )
     _lines(console, "why", [f"- {clean(reason)}" for reason in decision.reasons])
     for hop in receipt.hops:
         title = f"{clean(hop.name)}: {len(hop.ballots)} ballots of {hop.seats} configured seats"
@@ -90,7 +102,7 @@ def show_receipt(receipt: Receipt, calls: Sequence[CallRecord], console: Console
             if ballot.rationale:
                 _lines(console, "", [f"seat {ballot.seat}: {clean(ballot.rationale)}"], style="dim")
     if (frontier := receipt.frontier) is not None:
-        said = frontier.failure if frontier.outcome is None else _answer(frontier.outcome)
+        said = frontier.failure if frontier.outcome is None else answer_text(frontier.outcome)
         agrees = {True: "agrees", False: "disagrees", None: "not comparable"}[frontier.agrees]
         spent = f"{_usd(frontier.cost.pico_usd)} · {frontier.latency_s:.2f} s"
         _lines(
@@ -143,7 +155,7 @@ def _ballots(seats: Sequence[Ballot | Failure]) -> Table:
         if isinstance(seat, Failure):
             answer, confidence = f"failed: {seat.failure}", ""
         else:
-            answer = _answer(seat.answer)
+            answer = answer_text(seat.answer)
             confidence = "" if seat.confidence is None else f"{seat.confidence:.2f}"
         add_row(
             table,
@@ -187,7 +199,8 @@ def _calls(calls: Sequence[CallRecord]) -> Table:
     return table
 
 
-def _task(task: dict[str, Any]) -> list[str]:
+def task_lines(task: dict[str, Any]) -> list[str]:
+    """A receipt's task as lines that are safe to show."""
     lines: list[str] = []
     for name, value in task.items():
         if name in {"type", "kind", "id"} or value in (None, "", []):
@@ -214,13 +227,14 @@ def _lines(console: Console, title: str, lines: Sequence[str], *, style: str = "
         console.print(Text(f"  {line}" if title else line, style=style))
 
 
-def _answer(answer: Any) -> str:
+def answer_text(answer: Any, *, most: int = _SHORT) -> str:
+    """An answer on one line that is safe to show, of ``most`` characters at the most."""
     if answer is None:
         return ""
     if isinstance(answer, tuple | list) and all(isinstance(item, str) for item in answer):
         answer = " > ".join(answer)
     text = clean(answer if isinstance(answer, str) else json.dumps(answer, ensure_ascii=False))
-    return text if len(text) <= _SHORT else f"{text[: _SHORT - 1]}…"
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def _usd(pico: int) -> str:
