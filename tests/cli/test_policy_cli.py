@@ -148,6 +148,24 @@ def test_show_as_json_has_hops_guards_and_an_estimate() -> None:
     assert estimate["all_usd"] == pytest.approx(first["estimated_usd"] + frontier["estimated_usd"])
 
 
+def test_show_has_every_strategy_of_a_mixture_with_its_share() -> None:
+    row = "[tasks.refund_approval]\n"
+    mixed = CONTRACT[: CONTRACT.index(row)] + (
+        '[strategies.three]\norchestrator = "vote"\ntier = "small"\nseats = 3\n'
+        + row
+        + 'kind = "approve"\ntier = "frontier"\n'
+        + 'mix = [{ share = 0.25, strategy = "single" }, { share = 0.75, strategy = "three" }]\n'
+    )
+    strategies(mixed)
+    out = run("show", "refund_approval").stdout
+    assert "25% first" in out
+    assert "75% first" in out
+    assert "over the mixture, first choices cost $" in out
+    arms = json.loads(run("show", "refund_approval", "--json").stdout)["arms"]
+    assert [(arm["strategy"], arm["share"]) for arm in arms] == [("single", 0.25), ("three", 0.75)]
+    assert arms[1]["hops"][0]["seats"] == 3
+
+
 def test_show_of_a_type_without_a_row_shows_the_defaults_and_a_near_name() -> None:
     strategies(CONTRACT)
     done = run("show", "refund_aproval")

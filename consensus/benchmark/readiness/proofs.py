@@ -197,6 +197,7 @@ def _dead(ground: Ground, name: str, task: AuditTask, certificate: Certificate) 
         ground.today,
         ground.book.sha256,
         {} if isinstance(oracle, str) else {name: oracle[0].sha256},
+        served=ground.ledger.served if ground.ledger is not None else {},
     )
     why = deaths(ground.table, name, today)
     named = [Path(certificate.run), ground.audit.root / certificate.run] if certificate.run else []

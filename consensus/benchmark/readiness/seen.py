@@ -9,6 +9,7 @@ from consensus.ballots import PICO
 from consensus.ledger import Ledger
 from consensus.ledger.place import LedgerServer
 from consensus.ledger.queries import type_stats
+from consensus.ledger.served import newest_served
 
 __all__ = ["Seen", "look"]
 
@@ -21,12 +22,14 @@ class Seen:
         answered: calls that were answered; ``unserved`` of them do not name the served model.
         unattributed: calls without a task type.
         types: task type → decisions, and their cost in US dollars.
+        served: model asked for → the model that served its newest answered call.
     """
 
     answered: int = 0
     unserved: int = 0
     unattributed: int = 0
     types: dict[str, tuple[int, float]] = field(default_factory=dict)
+    served: dict[str, str] = field(default_factory=dict)
 
 
 def look(path: Path | LedgerServer) -> Seen | None:
@@ -55,5 +58,6 @@ def look(path: Path | LedgerServer) -> Seen | None:
             for each in type_stats(ledger)
             if each.decisions
         }
+        served = newest_served(ledger)
     total, unserved, unattributed = (int(count or 0) for count in counts)
-    return Seen(total, unserved, unattributed, types)
+    return Seen(total, unserved, unattributed, types, served)

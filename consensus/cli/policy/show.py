@@ -39,6 +39,7 @@ def show(
     way = route_type(table, task_type)
     cost = estimate(table, way, prices)
     report = _report(table, way, cost, prices, book)
+    report["arms"] = _arms(table, way, prices, book)
     if task_type not in table.tasks:
         close = get_close_matches(task_type, list(table.tasks), n=1)
         if close:
@@ -89,6 +90,34 @@ def _report(
             "ratio": cost.ratio,
         },
     }
+
+
+def _arms(
+    table: PolicyTable, way: Route, prices: PriceBook, book: PromptBook
+) -> list[dict[str, Any]]:
+    """Every strategy of a row that mixes some, with its share; none of a row that does not."""
+    from dataclasses import replace
+
+    from consensus.policy.estimate import estimate
+    from consensus.policy.resolve import hops_of, resolve
+
+    found = []
+    for arm, part in enumerate(resolve(table, way.task_type).mix if way.others else ()):
+        hops = hops_of(table, resolve(table, way.task_type, arm=arm))
+        cost = estimate(table, replace(way, hops=hops, others=()), prices)
+        found.append(
+            {
+                "strategy": part.strategy,
+                "share": part.share,
+                "hops": [
+                    _hop_report(h.hop, h.seats, h.usd, prices, book, way.row.kind)
+                    for h in cost.hops
+                ],
+                "first_usd": cost.first_usd,
+                "all_usd": cost.all_usd,
+            }
+        )
+    return found
 
 
 def _changes(rule: Any) -> dict[str, Any]:
@@ -147,11 +176,16 @@ def _print_route(report: dict[str, Any], way: Route) -> None:
     grid = Table(box=None, pad_edge=False, header_style="dim")
     for name in ("step", "strategy", "model", "seats", "$/M in", "$/M out", "window"):
         grid.add_column(name, justify="right" if name.startswith(("seats", "$", "w")) else "left")
-    for number, hop in enumerate(report["hops"]):
+    ways = [(f"{arm['share']:.0%} ", arm["hops"]) for arm in report["arms"]]
+    for share, number, hop in [
+        (share, number, hop)
+        for share, hops in ways or [("", report["hops"])]
+        for number, hop in enumerate(hops)
+    ]:
         for position, model in enumerate(hop["models"]):
             first = position == 0
             grid.add_row(
-                ("first" if number == 0 else f"then {number}") if first else "",
+                (f"{share}first" if number == 0 else f"{share}then {number}") if first else "",
                 escape(_strategy(hop)) if first else "",
                 escape(model["model"]),
                 str(model["seats"]),
@@ -202,6 +236,11 @@ def _notes(report: dict[str, Any]) -> list[str]:
         f"{cost['output_tokens']:,} out a call ({whose}): ${cost['first_usd']:.6f}"
         + (f", with every escalation ${cost['all_usd']:.6f}" if len(report["hops"]) > 1 else "")
     )
+    if report["arms"]:
+        mean = sum(arm["share"] * arm["first_usd"] for arm in report["arms"])
+        lines.append(
+            f"that is the first strategy's; over the mixture, first choices cost ${mean:.6f}"
+        )
     if cost["frontier"] and cost["ratio"] is not None:
         lines.append(
             f"one call of {cost['frontier']}: ${cost['frontier_usd']:.6f}; "

@@ -159,7 +159,7 @@ async def test_a_living_certificate_closes_the_profiling(tmp_path: Path) -> None
         ({"date": TODAY - timedelta(days=91)}, "it is 91 days old, and holds for 90"),
         ({"route": "0" * 64}, "the row was changed"),
         ({"oracle": "0" * 64}, "the oracle was changed"),
-        ({"prompts": "0" * 64}, "the prompts were changed"),
+        ({"prompts": "0" * 64}, "the prompts are not those it was measured with"),
         ({"suite": "0" * 64}, "no run of its cases is there"),
         ({"run": "elsewhere"}, "no run of its cases is there"),
         ({"status": "uncertifiable", "bound": 0.9, "needs": 40}, "uncertifiable, 40 more cases"),
@@ -173,6 +173,20 @@ async def test_a_certificate_that_does_not_hold_leaves_it_open(
     found = item(3, ground(tmp_path, certified(tmp_path, run, **changes)))
     assert not found.closed
     assert why in found.missing[0]
+
+
+async def test_a_model_that_is_served_otherwise_by_now_leaves_it_open(tmp_path: Path) -> None:
+    run = await measured(tmp_path)
+    table = certified(tmp_path, run)
+    path = tmp_path / "project.toml"
+    served = '[tasks.refund.certificate.served]\n"scripted/a" = ["a-2026-01"]\n'
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace("[tasks.refund.profile]", f"{served}[tasks.refund.profile]"))
+    table = load_policy(path)
+    seen = Seen(1, 0, 0, {"refund": (1, 0.1)}, {"scripted/a": "a-2026-09"})
+    found = item(3, ground(tmp_path, table, ledger=seen))
+    assert "scripted/a is served by a-2026-09 now" in found.missing[0]
+    assert item(3, ground(tmp_path, table)).closed
 
 
 async def test_a_run_that_is_named_elsewhere_is_found_by_its_cases(tmp_path: Path) -> None:
