@@ -6,14 +6,18 @@ import asyncio
 import json
 import sys
 from contextlib import aclosing
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from consensus.ballots import PICO
 from consensus.cli._console import note, print_json, stderr
 from consensus.errors import DeclarationError, TaskError
+
+if TYPE_CHECKING:
+    from consensus.cli._batch_notes import BatchNotes
 
 __all__ = ["decide"]
 
@@ -31,7 +35,15 @@ EXAMPLES = """
 
   consensus decide refund_approval --input tasks.jsonl --output decisions.jsonl \\
       --frontier anthropic/claude-opus-5-5
+
+[bold]The same at half the price[/], within a day, through Anthropic's and OpenAI's batches; after a
+crash the same command takes up the batches under way
+
+  consensus decide refund_approval --input tasks.jsonl --output decisions.jsonl --batch
 """
+
+IN_BATCHES = 10_000
+"""Decisions in flight at once where their calls go out in batches."""
 
 
 def decide(
@@ -86,7 +98,22 @@ def decide(
         tuple[float, float] | None, typer.Option(help="Scale of score: lowest, highest.")
     ] = None,
     message: Annotated[str | None, typer.Option(help="What generate is asked to write.")] = None,
-    concurrency: Annotated[int, typer.Option(min=1, help="Decisions in flight at once.")] = 100,
+    concurrency: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Decisions in flight at once; a batch holds the calls of so many.",
+            show_default="100; 10000 with --batch",
+        ),
+    ] = None,
+    batch: Annotated[
+        bool,
+        typer.Option(
+            "--batch",
+            help="Through the providers' batch endpoints: half the price, up to a day. All seats "
+            "are asked at once: stopping rules and deadlines are off.",
+        ),
+    ] = False,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Decide a file again from the start, and pay again.")
     ] = False,
@@ -115,12 +142,21 @@ def decide(
             raise typer.BadParameter(
                 f"--{next(iter(given))} describes one task; --input holds many"
             )
-        engine = Engine(policy, ledger=ledger)
+        many = concurrency or (IN_BATCHES if batch else 100)
+        if batch:
+            from consensus.cli._batch_notes import batching
+
+            batches, notes = batching(output.with_name(f"{output.name}.batches.jsonl"))
+            engine = Engine(policy, ledger=ledger, batch=batches)
+        else:
+            notes, engine = None, Engine(policy, ledger=ledger)
         return asyncio.run(
             _file(
-                engine, task_type, input_file, output, frontier, concurrency, fresh, quiet, as_json
+                engine, task_type, input_file, output, frontier, many, fresh, quiet, as_json, notes
             )
         )
+    if batch:
+        raise typer.BadParameter("--batch is for a file: add --input and --output")
     if not given or set(given) == {"kind"}:
         given |= _from_stdin(task_type)
     return asyncio.run(_one(Engine(policy, ledger=ledger), task_type, given, frontier, as_json))
@@ -189,6 +225,7 @@ async def _file(
     fresh: bool,
     quiet: bool,
     as_json: bool,
+    notes: BatchNotes | None,
 ) -> int:
     from rich.progress import (
         BarColumn,
@@ -217,6 +254,9 @@ async def _file(
         async with engine, aclosing(run.rows()) as rows:
             with Progress(*columns, console=stderr(), disable=quiet) as bar:
                 shown = bar.add_task(task_type, total=total, usd=0.0, said="")
+                if notes is not None and not quiet:
+                    notes.tell = partial(bar.console.print, markup=False, soft_wrap=True)
+                    notes.shown = lambda said: bar.update(shown, said=said)
                 async for row in rows:
                     agrees = (row.get("frontier") or {}).get("agrees")
                     compared += agrees is not None
@@ -229,7 +269,13 @@ async def _file(
                         bar.console.print(f"bad line: {row['error']}", style="red", markup=False)
     except (KeyboardInterrupt, asyncio.CancelledError):
         note("interrupted; finished rows are on the ledger: run the same command to go on")
+        if notes is not None:
+            note(
+                "batches under way go on at the provider, and are paid: that command takes them up"
+            )
         raise
+    if notes is not None:
+        notes.forget()
     summary = {
         "tasks": total,
         "act": run.actions["act"],
