@@ -26,6 +26,8 @@ from consensus.ledger.jobs import CallScope, PaidCalls
 from consensus.ledger.place import ledger_path
 from consensus.ledger.receipts import Receipt
 from consensus.ledger.store import Ledger
+from consensus.ledger.watch import Watcher
+from consensus.ledger.watch.metrics import WatchMetrics
 from consensus.models.factory import ClientFactory, provider_of
 from consensus.models.gateway import CallContext, Gateway
 from consensus.models.ids import new_id
@@ -36,6 +38,7 @@ from consensus.models.tape import PaidSource, Tape
 from consensus.orchestrators.together import both, in_order
 from consensus.panel.book import PromptBook
 from consensus.policy.classify import classify, needs_class, retyped
+from consensus.policy.load import find_policy
 from consensus.policy.oracles import graders
 from consensus.policy.reload import POLL_S, PolicyStatus, Rules, Setup, Succession
 from consensus.policy.route import Route, route
@@ -71,6 +74,9 @@ class Engine:
             what has changed in force between decisions. A decision goes by one table, one price
             book and one book of prompts from its beginning to its end. A file that is broken keeps
             the old table, and :attr:`policy_status` says so.
+        watch: hold what the ledger keeps against each row's profile, every ``[watch] every_s``:
+            incidents are told as ``[alarms]`` says, and rows that allow it are demoted, in force at
+            once (design/watching.md).
 
     Use it as ``async with Engine(...) as engine``. Making one reads and checks the whole policy:
     a broken row, an unknown model or a missing price is a
@@ -89,6 +95,7 @@ class Engine:
         telemetry: Telemetry | None = None,
         shadow_grace_s: float = 5.0,
         batch: Batching | None = None,
+        watch: bool = False,
     ) -> None:
         if reload and batch is not None:
             raise DeclarationError("reload and batch exclude each other: a batch goes by one table")
@@ -97,6 +104,9 @@ class Engine:
         self._rules = Succession(policy, prompts, self._open_gateway)
         self._every_s = POLL_S if reload is True else float(reload)
         self._watching: asyncio.Task[None] | None = None
+        self._watch, self._policy = watch, policy
+        self._guarding: asyncio.Task[None] | None = None
+        self._watcher: Watcher | None = None
         self._own_ledger = not isinstance(ledger, Ledger)
         self._ledger = _open_ledger(ledger, self.table)
         self._clients = clients
@@ -131,16 +141,34 @@ class Engine:
         """
         if self._shadowing is not None:
             await self._shadowing.settle(self._shadow_grace_s)
-        if self._watching is not None:
-            self._watching.cancel()
-            await asyncio.gather(self._watching, return_exceptions=True)
-            self._watching = None
+        running = [task for task in (self._watching, self._guarding) if task is not None]
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+        self._watching = self._guarding = None
         await self._rules.release()
 
     def _start(self) -> Setup:
         if self._every_s and self._watching is None:
             self._watching = asyncio.create_task(self._rules.watch(self._every_s))
+        if self._watch and self._guarding is None and self.watcher is not None:
+            self._guarding = asyncio.create_task(self.watcher.run())
         return self._rules.setup
+
+    @property
+    def watcher(self) -> Watcher | None:
+        """What holds production against the profiles; None where no ledger is kept."""
+        if self._watcher is None and self._ledger is not None:
+            metrics = self.telemetry.metrics
+            self._watcher = Watcher(
+                self._ledger,
+                lambda: self.table,
+                prices=lambda: self.prices,
+                policy=None if isinstance(self._policy, PolicyTable) else find_policy(self._policy),
+                reload=None if self._batch is not None else self.reload,
+                metrics=None if metrics is None else WatchMetrics(metrics.registry),
+            )
+        return self._watcher
 
     def _open_gateway(self, rules: Rules) -> Gateway:
         if self._ledger is not None:

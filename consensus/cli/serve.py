@@ -71,6 +71,13 @@ def serve(
             help="Put a changed policy or prompt in force between decisions; a broken one never.",
         ),
     ] = False,
+    watch: Annotated[
+        bool,
+        typer.Option(
+            "--watch",
+            help="Hold production against the profiles; tell and demote as the policy says.",
+        ),
+    ] = False,
     at_once: Annotated[int, typer.Option(min=1, help="Decisions that run at once.")] = 64,
     waiting: Annotated[
         int, typer.Option(min=0, help="Decisions that may wait; beyond them 429.")
@@ -104,7 +111,7 @@ def serve(
     ring = KeyRing(place) if place.exists() else None
     check_exposure(settings, ring)
     _log_to_stderr(access=not quiet)
-    return asyncio.run(_serve(settings, ring, policy, ledger, reload=reload))
+    return asyncio.run(_serve(settings, ring, policy, ledger, reload=reload, watch=watch))
 
 
 async def _serve(
@@ -114,6 +121,7 @@ async def _serve(
     ledger: Path | None,
     *,
     reload: bool,
+    watch: bool,
 ) -> int:
     from consensus.engine import Engine
     from consensus.server.running import bind, make_server
@@ -121,7 +129,9 @@ async def _serve(
     from consensus.telemetry import Metrics, Telemetry
 
     telemetry = Telemetry(metrics=Metrics())
-    async with Engine(policy, ledger=ledger, reload=reload, telemetry=telemetry) as engine:
+    async with Engine(
+        policy, ledger=ledger, reload=reload, telemetry=telemetry, watch=watch
+    ) as engine:
         service = Service(engine, settings, keys=ring)
         server = make_server(service)
         listening = bind(settings)
