@@ -32,12 +32,14 @@ def read_page(
     receipts: Sequence[str] = (),
     current: Current | None = None,
     frontier: str | None = None,
+    now: float | None = None,
 ) -> dict[str, Any]:
     """:func:`~consensus.server.page.data.page_data` with the ledger's queue and open incidents.
 
     Args:
         frontier: the model of the all-frontier arithmetic; None: the first of the policy's tier
             ``frontier``, if there is one.
+        now: seconds since 1970; None: the clock.
 
     Raises:
         LedgerError: the ledger cannot be read.
@@ -54,6 +56,7 @@ def read_page(
         waiting=queue(ledger, limit=QUEUE),
         current=current,
         frontier=_frontier(table, frontier),
+        now=now,
     )
 
 

@@ -1,4 +1,4 @@
-"""A real browser driven over its own debugging protocol: navigate, click, type, measure, picture."""
+"""A real browser driven over its own debugging protocol: click, type, measure, picture."""
 
 from __future__ import annotations
 

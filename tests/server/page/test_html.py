@@ -1,0 +1,122 @@
+"""The page as a file: whole, escaped, nothing from outside, nothing that a text could run."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Iterator
+from html import unescape
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from consensus.ledger import Ledger
+from consensus.server.page import page_csp, page_data, read_page, render_page
+from consensus.server.page.html import render_locked, render_receipt, visible
+from tests.server.page.fixtures import EVIL, NOON, decide, table, usual
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Iterator[dict[str, Any]]:
+    with Ledger(tmp_path / "ledger.db") as book:
+        usual(book)
+        yield read_page(book, table(tmp_path), text=True, now=NOON)
+
+
+def test_equal_data_give_equal_bytes(data: dict[str, Any]) -> None:
+    assert render_page(data) == render_page(data)
+
+
+def test_a_file_names_no_other_address(data: dict[str, Any]) -> None:
+    page = render_page(data)
+    for needle in ("http://", "https://", "//cdn", "@import", "url(", "<link", " src=", " style="):
+        assert needle not in page.replace("&lt;img src=x", ""), needle
+    assert "connect-src" not in page
+
+
+def test_the_policy_in_the_page_allows_its_own_script_and_style_only(data: dict[str, Any]) -> None:
+    page = render_page(data, live_s=5)
+    policy = unescape(page.split('http-equiv="Content-Security-Policy" content="')[1].split('"')[0])
+    assert policy == page_csp(live=True)
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    for tag in ("script", "style"):
+        found = re.findall(rf"<{tag}>(.*?)</{tag}>", page, re.DOTALL)
+        assert len(found) == 1
+        digest = base64.b64encode(hashlib.sha256(found[0].encode()).digest()).decode()
+        assert f"{tag}-src 'sha256-{digest}'" in policy
+
+
+def test_a_hostile_text_stands_escaped_with_what_is_invisible_written_out(
+    data: dict[str, Any],
+) -> None:
+    page = render_page(data)
+    assert EVIL not in page
+    assert "<img" not in page
+    assert page.count("<script>") == 1
+    assert "\u202e" not in page
+    assert "\x1b" not in page
+    assert "\\u202efdp.exe\\x1b[2J" in page
+    assert "&lt;script&gt;document.title" in page
+
+
+def test_lines_of_a_text_stay_lines() -> None:
+    assert visible("a\r\nb\x07\nc") == "a\nb\\x07\nc"
+
+
+def test_every_listed_decision_has_its_receipt_in_the_page(data: dict[str, Any]) -> None:
+    page = render_page(data)
+    for row in [*data["newest"], *data["queue"]]:
+        assert f'href="#receipt={row["receipt_id"]}"' in page
+        assert page.count(f'id="receipt={row["receipt_id"]}"') == 1
+
+
+def test_what_needs_a_person_stands_first_and_in_the_title(data: dict[str, Any]) -> None:
+    page = render_page(data)
+    assert "<title>(3) Consensus: decisions</title>" in page
+    top = page[page.index('id="attention"') : page.index('id="tiles"')]
+    assert "the certificate of refund no longer holds" in top
+    assert "refund escalates above the alarm line" in top
+    assert "1 decision waits for a person" in top
+
+
+def test_the_alarm_line_is_drawn_where_there_is_a_profile(data: dict[str, Any]) -> None:
+    page = render_page(data)
+    assert "alarm 11.5 %" in page
+    assert "profile 10.0 %" in page
+    assert page.count('class="alarm"') == 1
+
+
+def test_an_empty_ledger_has_a_whole_page(tmp_path: Path) -> None:
+    with Ledger(tmp_path / "empty.db") as book:
+        page = render_page(page_data(book, table(tmp_path, "version = 1\n"), now=NOON))
+    assert "Nothing was decided yet." in page
+    assert "consensus decide TYPE" in page
+    assert page.endswith("</html>\n")
+
+
+def test_many_task_types_are_stacked_in_six_colours_and_the_rest_together(tmp_path: Path) -> None:
+    from consensus.tasks import Approve
+
+    with Ledger(tmp_path / "many.db") as book:
+        for i in range(9):
+            task = Approve(type=f"t{i}", subject="s")
+            decide(book, f"many-{i}", task=task, cost=(i + 1) * 10**9)
+        page = render_page(page_data(book, table(tmp_path), now=NOON))
+    assert "4 others $0.0200" in page
+    assert 'class="s5"' in page
+    assert 'class="s6"' not in page
+
+
+def test_a_page_that_asks_for_a_key_holds_nothing_else(data: dict[str, Any]) -> None:
+    page = render_locked()
+    assert "refund" not in page
+    assert 'type="password"' in page
+
+
+def test_a_receipt_alone_is_a_whole_page_without_a_script(data: dict[str, Any]) -> None:
+    page = render_receipt(data["receipts"][0])
+    assert page.count("<article") == 1
+    assert "<script" not in page
