@@ -10,6 +10,7 @@ import pytest
 
 from consensus import Approve, Rank
 from consensus.engine import Engine
+from consensus.errors import DeclarationError, LedgerError, TaskError
 from consensus.ledger import Ledger
 from consensus.ledger.attribution import attribute
 from consensus.ledger.shadows import shadow_of, shadow_outcomes
@@ -306,3 +307,24 @@ async def test_a_shadow_goes_by_the_table_of_its_decision_after_a_reload(tmp_pat
         shadow = shadow_of(ledger, str(decision.receipt_id))
     assert shadow is not None
     assert (shadow.status, shadow.policy_version) == ("answered", decision.policy_version)
+
+
+async def test_feedback_is_kept_on_the_receipt_and_checked_against_its_task(tmp_path: Path) -> None:
+    engine, _ = engine_of(tmp_path, "[tasks.t]\n", says())
+    async with engine:
+        decision = await engine.decide(TASK)
+        label = await engine.feedback(
+            str(decision.receipt_id), "reject", by="ada", source="chargeback", probability=1
+        )
+        assert (label.agrees, label.source, label.inclusion) == (False, "chargeback", 1)
+        with pytest.raises(TaskError, match="one of approve, reject"):
+            await engine.feedback(str(decision.receipt_id), "maybe")
+        with pytest.raises(LedgerError, match="no receipt"):
+            await engine.feedback("nowhere", "reject")
+
+
+async def test_feedback_without_a_ledger_says_what_to_do(tmp_path: Path) -> None:
+    engine, _ = engine_of(tmp_path, "[tasks.t]\n", says(), ledger=False)
+    async with engine:
+        with pytest.raises(DeclarationError, match="leave ledger=False out"):
+            await engine.feedback("any", "reject")

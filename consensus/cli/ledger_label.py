@@ -81,7 +81,7 @@ def label(
         print_json({"labels": [one.to_json() for one in kept], "errors": errors})
     else:
         for one in kept:
-            said = {True: "agrees", False: "disagrees", None: "not comparable"}[one.agrees]
+            said = {True: "agrees", False: "disagrees", None: "no outcome to compare"}[one.agrees]
             say(f"{one.receipt_id}: {one.label!s:.60} ({said})")
         for error in errors:
             say(f"error: {error}")

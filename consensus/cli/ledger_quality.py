@@ -29,8 +29,8 @@ def quality(
         float | None,
         typer.Option(
             help="The share of the audit whose labels count (consensus ledger queue --audit); what "
-            "was drawn and has no label counts as wrong. Default: every label counts by its own "
-            "--probability.",
+            "was drawn and has no label counts as wrong in the bound. Default: every label counts "
+            "by its own --probability.",
             show_default=False,
         ),
     ] = None,
@@ -71,7 +71,7 @@ def quality(
         f"{found.looked_at:,} of them labelled by a known chance"
     )
     if found.missing:
-        say(f"  drawn and not yet labelled, counted as wrong: {found.missing:,}")
+        say(f"  drawn and not yet labelled, counted as wrong in the bound: {found.missing:,}")
     if found.unweighted:
         say(f"  labelled and not counted, their chance is not known: {found.unweighted:,}")
     say(f"  {_sentence(found)}")

@@ -162,9 +162,8 @@ def _show_case(receipt: Receipt, *, blind: bool) -> None:
         say(f"  outcome: {answer_text(decision.outcome, most=LONGEST)}")
     for ballot in decision.ballots:
         why = f": {ballot.rationale}" if ballot.rationale else ""
-        say(
-            f"  seat {ballot.seat} ({ballot.framing}) {answer_text(ballot.answer, most=LONGEST)}{why}"
-        )
+        answer = answer_text(ballot.answer, most=LONGEST)
+        say(f"  seat {ballot.seat} ({ballot.framing}) {answer}{why}")
 
 
 def _expected(task: Task) -> str:

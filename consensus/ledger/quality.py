@@ -5,13 +5,14 @@ Of those that were acted upon, only such count as had a known chance to be looke
 designs:
 
 - *a draw* (``share``): the decisions that the audit's hash draws, all of one chance. What was drawn
-  and has no label yet counts as wrong. The drawn are a plain sample, so the bound is exact.
+  and has no label yet counts as wrong in the bound. The drawn are a plain sample, so the bound is exact.
 - *chances*: every label with its own, as it was given. The bound is by betting on errors over
   chances; the smallest chance that any decision had is a fact of the design, and asked for.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -32,7 +33,8 @@ class LabelEvidence:
     Attributes:
         decisions: of the type, in the stretch of time; ``acted`` of them were acted upon.
         looked_at: acted decisions that count and have a label.
-        missing: acted decisions that were drawn and have none; they count as wrong.
+        missing: acted decisions that were drawn and have none; they count as wrong in the bound,
+            and in the estimate as the labelled ones do.
         unweighted: labelled decisions that do not count: nobody knows their chance, or they were
             not drawn.
         mean: estimated share of the decisions whose caller got an acceptable answer.
@@ -104,13 +106,19 @@ class _Row(NamedTuple):
 
 def _by_draw(task_type: str, rows: Sequence[_Row], share: float, delta: float) -> LabelEvidence:
     from consensus.statistics.bounds import rate_bound
-    from consensus.statistics.weighted import weighted_mean
 
     chosen = [row for row in rows if drawn(row.receipt_id, share)]
     acted = [row for row in chosen if row.acted]
     known = [row.right for row in acted if row.right is not None]
     credits_ = [float(row.acted and row.right is True) for row in chosen]
-    estimate = weighted_mean(credits_, [1.0] * len(credits_), cases=len(credits_))
+    mean = error = right = None
+    if known:
+        share_acted, right = len(acted) / len(chosen), sum(known) / len(known)
+        mean = share_acted * right
+        error = math.sqrt(
+            share_acted**2 * right * (1 - right) / len(known)
+            + right**2 * share_acted * (1 - share_acted) / len(chosen)
+        )
     return LabelEvidence(
         task_type=task_type,
         design="draw",
@@ -119,9 +127,9 @@ def _by_draw(task_type: str, rows: Sequence[_Row], share: float, delta: float) -
         looked_at=len(known),
         missing=len(acted) - len(known),
         unweighted=sum(row.acted and row.right is not None for row in rows) - len(known),
-        mean=estimate.mean if credits_ else None,
-        standard_error=estimate.standard_error if credits_ else None,
-        right_when_acted=sum(known) / len(known) if known else None,
+        mean=mean,
+        standard_error=error,
+        right_when_acted=right,
         bound=rate_bound(credits_, delta=delta).bound,
         delta=delta,
         least=share,
