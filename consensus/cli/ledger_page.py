@@ -75,11 +75,11 @@ def page(
     """
     from consensus.cli._files import write_text
     from consensus.cli._time import moment
+    from consensus.cli.policy._shared import prompts_of
     from consensus.cli.policy.check import current_state
     from consensus.ledger.page import safe_json
     from consensus.ledger.place import ledger_path
     from consensus.ledger.store import Ledger
-    from consensus.panel.book import load_prompts
     from consensus.policy.load import find_policy, load_policy
     from consensus.server.page import render_page
     from consensus.server.page.reading import read_page
@@ -99,7 +99,7 @@ def page(
             text=text,
             newest=newest,
             receipts=receipt or (),
-            current=current_state(table, folder, load_prompts(None)),
+            current=current_state(table, folder, prompts_of(folder)),
             frontier=frontier,
         )
     if out is not None:

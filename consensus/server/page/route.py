@@ -35,7 +35,7 @@ STRETCH_S = 30 * 86_400
 """A served page shows the last thirty days."""
 
 PATIENCE = 5
-"""A reading is kept for so many times the seconds that it took: a tenth of a core at the most."""
+"""A reading is kept for so many times the seconds that it took: a sixth of a core at the most."""
 
 
 @dataclass(slots=True)
