@@ -374,12 +374,12 @@ def _terse(ballots: Sequence[Ballot]) -> tuple[Ballot, ...]:
 
 
 def _restore(raw: dict[str, Any]) -> None:
-    """Put back what was written once only, and the tuples of rankings, which JSON does not have."""
+    """Put back what was written once only, and tuples of options, which JSON does not have."""
     decision, hops = raw["decision"], raw.get("hops", [])
     if "ballots" not in decision:
         for name in ("ballots", "failures"):
             decision[name] = [dict(item) for hop in hops for item in hop[name]]
-    if raw["task"].get("kind") != "rank":
+    if raw["task"].get("kind") == "generate":
         return
     holders = [decision, *hops]
     answers = [ballot for holder in holders for ballot in holder.get("ballots", ())]

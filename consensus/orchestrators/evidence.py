@@ -53,7 +53,7 @@ def vote_shares(options: Sequence[str], ballots: Sequence[Ballot]) -> Floats:
     """(ballots, K) shares of one vote: options that a seat scored alike highest share its vote."""
     rows = np.zeros((len(ballots), len(options)))
     for row, ballot in zip(rows, ballots, strict=True):
-        said = ballot.answer if isinstance(ballot.answer, tuple) else (ballot.answer,)
+        said = ballot.answer if isinstance(ballot.answer, tuple | list) else (ballot.answer,)
         row[:] = [(option in said) / len(said) for option in options]
     return rows
 
@@ -238,7 +238,7 @@ def _arrays(
 
 def _place(places: Mapping[str, int], ballot: Ballot) -> int:
     """The option that a ballot is for; −1 where it is for several."""
-    return -1 if isinstance(ballot.answer, tuple) else places[str(ballot.answer)]
+    return -1 if isinstance(ballot.answer, tuple | list) else places[str(ballot.answer)]
 
 
 def score_rows(options: Sequence[str], seats: Sequence[Ballot | Failure]) -> Floats:

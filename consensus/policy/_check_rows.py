@@ -83,6 +83,15 @@ def _check_panel(found: Findings, resolved: Resolved, hop: Hop) -> None:
             f"{spec.seats} seats can split evenly, and a tie is no outcome",
             f"seats = {spec.seats + 1}",
         )
+    stop = spec.stop
+    if stop is not None and stop.evidence != "votes" and spec.ballot != "scores":
+        found.add(
+            "error",
+            "shape",
+            resolved.key("stop"),
+            f'stops by a lead in {stop.evidence}, and ballot = "{spec.ballot}" gives no scores',
+            'ballot = "scores", or evidence = "votes"',
+        )
     if row.min_agreement is not None:
         _check_agreement(found, resolved, spec.seats, spec.quorum, row.min_agreement)
     if spec.veto is not None and spec.veto > spec.seats:

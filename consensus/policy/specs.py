@@ -137,7 +137,6 @@ def spec_of(
         values["aggregator"] = row.aggregator
     elif values["ballot"] == "scores":
         values["aggregator"] = "scores"
-    _check_evidence(table, row, path, values)
     if row.latency == "fast" or _never_settled(row, values.get("aggregator", "majority")):
         values["waves"], values["stop"] = (), None
     for key in StrategySpec.model_fields:
@@ -147,22 +146,6 @@ def spec_of(
         if value is not None:
             values[key] = value.model_dump() if hasattr(value, "model_dump") else value
     return StrategySpec.model_validate(values)
-
-
-def _check_evidence(
-    table: PolicyTable, row: TaskRow, path: KeyPath, values: dict[str, Any]
-) -> None:
-    """A lead in scores needs ballots that have them."""
-    stop = row.stop
-    if stop is None or stop.evidence == "votes" or values["ballot"] == "scores":
-        return
-    if values["orchestrator"] == "vote" and row.kind in (*SCORED, None):
-        raise PolicyError(
-            f'stops by a lead in {stop.evidence}, and ballot = "{values["ballot"]}" gives no '
-            "scores",
-            where=table.cite(*path),
-            fix='ballot = "scores", or stop.evidence = "votes"',
-        )
 
 
 def _never_settled(row: TaskRow, aggregator: Aggregator) -> bool:
