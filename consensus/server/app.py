@@ -96,11 +96,6 @@ ROUTES: tuple[Spec, ...] = (
         responses={200: ("yes", Ready), 503: ("no", Ready)}, public=True, tag="operation",
     ),
     Spec(
-        method="GET", path="/", handle=show_page,
-        summary="What is decided, as a page for a browser",
-        responses={200: ("the page", "text/html")}, public=True, tag="operation",
-    ),
-    Spec(
         method="GET", path="/openapi.json", handle=describe_api, summary="This document",
         responses={200: ("OpenAPI 3.1", "application/json")}, public=True, tag="operation",
     ),
