@@ -19,6 +19,7 @@ from typing import Any, Self
 
 from consensus._version import __version__
 from consensus.ballots import PICO, Failure
+from consensus.batching import Batching
 from consensus.benchmark.judging import grader_clash, judge
 from consensus.benchmark.paid import HaltedError, PaidAnswers, RunBudget, RunCaller
 from consensus.benchmark.plan import Job, Plan, make_jobs
@@ -111,6 +112,7 @@ class Run:
         max_usd: float | None = None,
         concurrency: int = 100,
         progress: Progress | None = None,
+        batch: Batching | None = None,
     ) -> RunOutcome:
         """Ask what is not yet asked, judge it, and write the results.
 
@@ -120,6 +122,8 @@ class Run:
             max_usd: the most that this folder may ever cost, earlier parts included.
             concurrency: jobs under way at once for each provider, within its own limits.
             progress: told of every job.
+            batch: ask through the providers' batch endpoints; a batch holds as many calls as there
+                are jobs under way at once.
 
         Raises:
             SuiteError: an oracle broke.
@@ -133,11 +137,17 @@ class Run:
         outcome = RunOutcome(self.folder, len(self.jobs))
         answers: list[Answered] = []
         settings = self.table.provider_settings()
-        gateway = Gateway(
-            ClientFactory(settings, self.prices, overrides=self.clients or {}),
-            self.prices,
-            sink=self.paid,
-            tape=self.paid.tape,
+        gateway = (
+            Gateway(
+                ClientFactory(settings, self.prices, overrides=self.clients or {}),
+                self.prices,
+                sink=self.paid,
+                tape=self.paid.tape,
+            )
+            if batch is None
+            else batch.gateway(
+                settings, self.prices, clients=self.clients, sink=self.paid, tape=self.paid.tape
+            )
         )
         caller = RunCaller(gateway, self.paid)
         if self.waits_s is not None:

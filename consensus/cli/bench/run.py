@@ -86,8 +86,21 @@ def run(
         ),
     ] = None,
     concurrency: Annotated[
-        int, typer.Option(min=1, help="Calls at once for each provider, within its limits.")
-    ] = 100,
+        int | None,
+        typer.Option(
+            min=1,
+            help="Calls at once for each provider, within its limits; a batch holds so many.",
+            show_default="100; 10000 with --batch",
+        ),
+    ] = None,
+    batch: Annotated[
+        bool,
+        typer.Option(
+            "--batch",
+            help="Through the providers' batch endpoints: half the price, up to a day; the same "
+            "command takes up batches under way.",
+        ),
+    ] = False,
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="Estimate calls, tokens, money and time; call nothing."),
@@ -125,7 +138,8 @@ def run(
             dry_run=dry_run,
             retry_failed=retry_failed,
             max_usd=max_usd,
-            concurrency=concurrency,
+            concurrency=concurrency or (10_000 if batch else 100),
+            batch=batch,
             quiet=quiet,
             as_json=as_json,
         )
@@ -182,6 +196,7 @@ async def _go(
     retry_failed: bool,
     max_usd: float | None,
     concurrency: int,
+    batch: bool,
     quiet: bool,
     as_json: bool,
 ) -> int:
@@ -197,7 +212,7 @@ async def _go(
         estimate = estimate_run(
             suite, jobs, book=book, prices=prices, table=table, concurrency=concurrency
         )
-        _show_estimate(estimate, as_json=as_json)
+        _show_estimate(estimate, as_json=as_json, batch=batch)
         return 0
     with await open_run(
         suite,
@@ -218,10 +233,19 @@ async def _go(
                 paid=held.paid,
                 concurrency=concurrency,
             )
-            _show_estimate(estimate, as_json=as_json)
+            _show_estimate(estimate, as_json=as_json, batch=batch)
             return 0
+        batches = notes = None
+        if batch:
+            from consensus.cli._batch_notes import batching
+
+            batches, notes = batching(out / "batches.jsonl")
         with _Display(held, disable=quiet) as display:
-            outcome = await held.go(max_usd=max_usd, concurrency=concurrency, progress=display.done)
+            if notes is not None and not quiet:
+                notes.tell = display.say
+            outcome = await held.go(
+                max_usd=max_usd, concurrency=concurrency, progress=display.done, batch=batches
+            )
     if as_json:
         print_json(_as_json(outcome))
     else:
@@ -270,6 +294,10 @@ class _Display:
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
+    def say(self, text: str) -> None:
+        """A line above the display."""
+        self._progress.console.print(text, markup=False, soft_wrap=True)
+
     def done(self, job: Job, answered: Answered | None) -> None:
         """One job more."""
         if answered is None:
@@ -288,7 +316,9 @@ class _Display:
         )
 
 
-def _show_estimate(estimate: RunEstimate, *, as_json: bool) -> None:
+def _show_estimate(estimate: RunEstimate, *, as_json: bool, batch: bool) -> None:
+    if batch:
+        note("the estimate is at standard prices; batches cost about half of it")
     if as_json:
         print_json(estimate.to_json())
         return
