@@ -109,6 +109,7 @@ class Engine:
         self._watcher: Watcher | None = None
         self._own_ledger = not isinstance(ledger, Ledger)
         self._ledger = _open_ledger(ledger, self.table)
+        self._sharing = self.table.sharing()
         self._clients = clients
         self._batch = batch
         self._own_tape = isinstance(tape, str | Path)
@@ -147,6 +148,8 @@ class Engine:
         await asyncio.gather(*running, return_exceptions=True)
         self._watching = self._guarding = None
         await self._rules.release()
+        if self._sharing is not None:
+            await self._sharing.aclose()
 
     def _start(self) -> Setup:
         if self._every_s and self._watching is None:
@@ -179,7 +182,9 @@ class Engine:
                 settings, rules.prices, clients=self._clients, sink=self._ledger, tape=self._tape
             )
         clients = ClientFactory(settings, rules.prices, overrides=self._clients or {})
-        return Gateway(clients, rules.prices, sink=self._ledger, tape=self._tape)
+        return Gateway(
+            clients, rules.prices, sink=self._ledger, tape=self._tape, sharing=self._sharing
+        )
 
     def _route(self, table: PolicyTable, task: Task, *, category: str | None = None) -> Route:
         way = route(table, task, category=category)

@@ -23,6 +23,7 @@ from consensus.models.ids import new_id
 from consensus.models.limits import Permit
 from consensus.models.placed import PlacedClient
 from consensus.models.protocol import CallRecord, CallSink, Completion, ModelClient, Request
+from consensus.models.purse import Hold, Purse
 from consensus.models.tape import Paid, Tape
 
 __all__ = ["Attempts", "kept"]
@@ -44,6 +45,13 @@ class _Entry(NamedTuple):
     leave: Pass
     permit: Permit
     timeout_s: float
+    hold: Hold | None
+
+    def settle(self, ctx: CallContext, pico: int) -> None:
+        """Give the reservations back and book what was spent."""
+        ctx.budget.settle(self.reserved, pico)
+        if self.hold is not None:
+            self.hold.settle(pico)
 
 
 class Attempts:
@@ -56,7 +64,9 @@ class Attempts:
         biller: Biller,
         sink: CallSink | None,
         tape: Tape | None,
+        purse: Purse | None = None,
     ) -> None:
+        self._purse = purse
         self._clients = clients
         self._fitting = fitting
         self._biller = biller
@@ -135,12 +145,23 @@ class Attempts:
             if left <= 0:
                 ctx.budget.settle(reserved, 0)
                 raise DeadlineError(f"{hop.request.model}: the deadline passed in the queue")
+            hold = await self._hold(reserved, ctx) if self._purse is not None else None
         except BaseException:
             lane.breaker.abandon(leave)
             if permit is not None:
                 permit.unused()
             raise
-        return _Entry(reserved, leave, permit, min(left, lane.timeout_s))
+        return _Entry(reserved, leave, permit, min(left, lane.timeout_s), hold)
+
+    async def _hold(self, reserved: int, ctx: CallContext) -> Hold | None:
+        """Set the same money aside in the budget that processes share."""
+        if self._purse is None or reserved == 0:
+            return None
+        try:
+            return await self._purse.reserve(reserved)
+        except BaseException:
+            ctx.budget.settle(reserved, 0)
+            raise
 
     async def _answered(
         self,
@@ -162,7 +183,7 @@ class Attempts:
         record.usage = usage
         record.request_id = completion.request_id
         record.completion = completion
-        ctx.budget.settle(entry.reserved, record.cost_pico)
+        entry.settle(ctx, record.cost_pico)
         entry.permit.done(usage.total_input + usage.output)
         hop.lane.breaker.success(entry.leave)
         records.append(record)
@@ -192,11 +213,11 @@ class Attempts:
             self._describe(record, hop.request, error)
         else:
             # Declared wrongly (a key, a package): nothing was sent, so nothing is recorded.
-            ctx.budget.settle(entry.reserved, 0)
+            entry.settle(ctx, 0)
             entry.permit.unused()
             lane.breaker.abandon(entry.leave)
             return error
-        ctx.budget.settle(entry.reserved, record.cost_pico)
+        entry.settle(ctx, record.cost_pico)
         entry.permit.done(_tokens_used(record, failure))
         counts_as = failure
         if failure == "timeout" and ctx.deadline.left() <= 0:

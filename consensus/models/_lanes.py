@@ -15,6 +15,7 @@ from consensus.models.retry import RetryPolicy
 
 if TYPE_CHECKING:
     from consensus.models.prices import ModelPrice, PriceBook
+    from consensus.models.sharing import Sharing
     from consensus.models.windows import Window
 
 __all__ = ["Hop", "Lane", "Lanes"]
@@ -109,7 +110,9 @@ class Lanes:
         limits: Mapping[str, ProviderLimits],
         retry: RetryPolicy,
         breaker: BreakerSettings,
+        sharing: Sharing | None = None,
     ) -> None:
+        self._sharing = sharing
         self._clients = clients
         self._limits = dict(limits)
         self._retry = retry
@@ -127,7 +130,7 @@ class Lanes:
 
         Its queue and its minute go on: a new table is no second allowance.
         """
-        made = Lanes(clients, {}, self._retry, self._breaker)
+        made = Lanes(clients, {}, self._retry, self._breaker, self._sharing)
 
         def kept(provider: str) -> bool:
             return self._clients.settings(provider) == clients.settings(provider)
@@ -145,7 +148,8 @@ class Lanes:
         settings = self._clients.settings(provider)
         limits = self._limits.get(provider)
         if limits is None:
-            limits = self._limits[provider] = settings.limits(provider)
+            make = settings.limits if self._sharing is None else self._sharing.limits_of(settings)
+            limits = self._limits[provider] = make(provider)
         retry = self._retry
         if settings.max_attempts is not None:
             retry = replace(retry, max_attempts=settings.max_attempts)

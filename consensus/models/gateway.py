@@ -30,6 +30,7 @@ from consensus.models.tape import CompletionSource, Paid, PaidSource, Tape, cano
 
 if TYPE_CHECKING:
     from consensus.models.prices import PriceBook
+    from consensus.models.sharing import Sharing
 
 __all__ = ["CallContext", "Gateway"]
 
@@ -44,6 +45,8 @@ class Gateway:
         sink: where records go; an answer is used only after its record was kept.
         tape: answers recorded before, and those still to be recorded, by its mode.
         retry: for providers whose settings name no ``max_attempts`` of their own.
+        sharing: limits and a budget kept together with other processes; it belongs to whoever
+            made it.
         breaker: when breakers open; the cool-down comes from each provider's settings.
     """
 
@@ -57,17 +60,20 @@ class Gateway:
         retry: RetryPolicy | None = None,
         *,
         breaker: BreakerSettings | None = None,
+        sharing: Sharing | None = None,
     ) -> None:
         self.clients = clients
         self.prices = prices
         self._sink = sink
         self._tape = tape
         self._lanes = Lanes(
-            clients, limits or {}, retry or RetryPolicy(), breaker or BreakerSettings()
+            clients, limits or {}, retry or RetryPolicy(), breaker or BreakerSettings(), sharing
         )
+        self._sharing = sharing
         self._biller = Biller(prices)
         self._fitting = Fitting(clients, prices)
-        self._attempts = Attempts(clients, self._fitting, self._biller, sink, tape)
+        purse = None if sharing is None else sharing.purse
+        self._attempts = Attempts(clients, self._fitting, self._biller, sink, tape, purse)
 
     def successor(self, settings: Mapping[str, ProviderSettings], prices: PriceBook) -> Gateway:
         """A gateway for other settings and prices, beside this one.
@@ -77,7 +83,11 @@ class Gateway:
         both hold is closed with the second.
         """
         made = Gateway(
-            self.clients.successor(settings, prices), prices, sink=self._sink, tape=self._tape
+            self.clients.successor(settings, prices),
+            prices,
+            sink=self._sink,
+            tape=self._tape,
+            sharing=self._sharing,
         )
         made._lanes = self._lanes.successor(made.clients)
         return made

@@ -19,7 +19,7 @@ from consensus.policy._types import (
     Strict,
 )
 
-__all__ = ["ClassifierTable", "LedgerSettings", "Price", "ProviderSettings"]
+__all__ = ["ClassifierTable", "LedgerSettings", "LimitsTable", "Price", "ProviderSettings"]
 
 
 class ProviderSettings(Strict):
@@ -181,6 +181,50 @@ class ClassifierTable(Strict):
         return self
 
 
+class LimitsTable(Strict):
+    """Limits and a budget that several processes or machines keep together."""
+
+    shared: Literal["redis", "postgres"] = Field(description="Where they are kept.")
+    url_env: str = Field(
+        description="NAME of the environment variable that holds the store's URL, such as "
+        "CONSENSUS_LIMITS_URL."
+    )
+    name: Name = Field(default="consensus", description="Who writes the same name shares.")
+    without_store: Share = Field(
+        default=0.25,
+        description="Share of every limit that one process keeps to while the store is away.",
+    )
+    lease_s: Amount = Field(
+        default=30.0, description="Seconds for which the place of a killed process is kept."
+    )
+    daily_usd: Amount | None = Field(
+        default=None, description="$ that all of them may spend in a calendar day (UTC)."
+    )
+    monthly_usd: Amount | None = Field(
+        default=None, description="$ that all of them may spend in a calendar month (UTC)."
+    )
+
+    @field_validator("url_env")
+    @classmethod
+    def _a_name(cls, value: str) -> str:
+        return _variable(value, "CONSENSUS_LIMITS_URL")
+
+    @model_validator(mode="after")
+    def _some_share(self) -> LimitsTable:
+        if self.without_store <= 0:
+            raise ValueError("without_store must be more than 0")
+        return self
+
+
+def _variable(value: str, example: str) -> str:
+    if not re.fullmatch(r"[A-Z_][A-Z0-9_]{0,127}", value):
+        raise ValueError(
+            "must be the NAME of an environment variable (capitals, digits, _), "
+            f"such as {example}, never the URL itself"
+        )
+    return value
+
+
 class LedgerSettings(Strict):
     """Where decisions are kept, and how safely."""
 
@@ -208,12 +252,7 @@ class LedgerSettings(Strict):
     @field_validator("url_env")
     @classmethod
     def _a_name(cls, value: str | None) -> str | None:
-        if value is not None and not re.fullmatch(r"[A-Z_][A-Z0-9_]{0,127}", value):
-            raise ValueError(
-                "must be the NAME of an environment variable (capitals, digits, _), "
-                "such as CONSENSUS_LEDGER_URL, never the URL itself"
-            )
-        return value
+        return None if value is None else _variable(value, "CONSENSUS_LEDGER_URL")
 
     @model_validator(mode="after")
     def _one_place(self) -> LedgerSettings:

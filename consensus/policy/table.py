@@ -17,11 +17,18 @@ from consensus.policy._types import ModelName, Name, Names, Strict
 from consensus.policy.consequences import CertificateSettings
 from consensus.policy.demotion import Demotion
 from consensus.policy.rows import DefaultsRow, StrategyTable, TaskRow
-from consensus.policy.settings import ClassifierTable, LedgerSettings, Price, ProviderSettings
+from consensus.policy.settings import (
+    ClassifierTable,
+    LedgerSettings,
+    LimitsTable,
+    Price,
+    ProviderSettings,
+)
 from consensus.policy.watch_settings import AlarmSettings, WatchSettings
 
 if TYPE_CHECKING:
     from consensus.models.factory import ProviderSettings as ClientSettings
+    from consensus.models.sharing import Sharing
 
 __all__ = ["Place", "PolicyTable"]
 
@@ -80,6 +87,10 @@ class PolicyTable(Strict):
         default=LedgerSettings(), description="Where decisions are kept."
     )
 
+    limits: LimitsTable | None = Field(
+        default=None, description="Limits and a budget shared with other processes."
+    )
+
     _places: Mapping[KeyPath, Place] = PrivateAttr(default_factory=dict)
     _source: str = PrivateAttr(default="PolicyTable")
     _routes: dict[object, object] = PrivateAttr(default_factory=dict)
@@ -110,6 +121,19 @@ class PolicyTable(Strict):
             name: Settings(**provider.model_dump(exclude_none=True))
             for name, provider in self.providers.items()
         }
+
+    def sharing(self) -> Sharing | None:
+        """``[limits]`` as the gateway takes it; None where nothing is shared.
+
+        Raises:
+            PolicyError: the variable with the store's URL is not set, or holds none.
+            MissingExtraError: the store's package is not installed.
+        """
+        if self.limits is None:
+            return None
+        from consensus.models.sharing import Sharing, SharingSettings
+
+        return Sharing(SharingSettings(**self.limits.model_dump()))
 
     def price_overrides(self) -> dict[str, dict[str, float | int]]:
         """``[prices]`` as plain data: $ per million tokens, and windows in tokens, by model."""

@@ -134,18 +134,37 @@ class Redis:
     """A running server."""
 
     port: int
-    process: subprocess.Popen[bytes]
+    command: list[str]
+    user: str | None
+    process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
         return f"redis://:{PASSWORD}@127.0.0.1:{self.port}/0"
 
+    def start(self) -> None:
+        import redis as client
+
+        self.process = _start(self.command, self.user)
+        end = time.monotonic() + 30
+        while True:
+            try:
+                with client.Redis.from_url(self.url) as connection:
+                    connection.ping()
+                    return
+            except client.ConnectionError:
+                assert time.monotonic() < end, "Redis did not start"
+                time.sleep(0.05)
+
+    def stop(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait(60)
+
 
 @contextmanager
 def redis() -> Iterator[Redis]:
     """A Redis server with nothing in it, kept in memory only."""
-    import redis as client
-
     server = binary("redis-server")
     assert server
     with private_folder("redis") as (folder, user):
@@ -154,18 +173,9 @@ def redis() -> Iterator[Redis]:
             *(server, "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder)),
             *("--save", "", "--appendonly", "no", "--requirepass", PASSWORD),
         ]
-        found = Redis(port, _start(command, user))
-        end = time.monotonic() + 30
-        while True:
-            try:
-                with client.Redis.from_url(found.url) as connection:
-                    connection.ping()
-                break
-            except client.ConnectionError:
-                assert time.monotonic() < end, "Redis did not start"
-                time.sleep(0.05)
+        found = Redis(port, command, user)
         try:
+            found.start()
             yield found
         finally:
-            found.process.kill()
-            found.process.wait(60)
+            found.stop()
