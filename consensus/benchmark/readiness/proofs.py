@@ -361,7 +361,9 @@ def _watched(item: Item, ground: Ground) -> None:
 def _alarmed(item: Item, ground: Ground) -> None:
     table = ground.table
     if "alarms" not in table.model_fields_set:
-        item.lacks("the policy has no [alarms]", "[alarms] in strategies/, at 15 % over")
+        item.lacks(
+            "the policy has no [alarms]", "[alarms] with escalation_ratio = 1.15 in strategies/"
+        )
         return
     alarms = table.alarms
     if not alarms.tells("escalation"):
