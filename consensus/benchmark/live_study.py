@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from consensus.benchmark._study_page import grid
 from consensus.benchmark._study_rows import SHIPPED, command_of
@@ -46,7 +47,7 @@ def render_live(run: RecordedRun, plan: LivePlan = LIVE) -> str:
     Raises:
         DataError: the run holds no panel of the small model, or nothing of the larger one.
     """
-    framings = _framings(run, plan.small)
+    framings = _framings(run, plan.small, plan.plain)
     if len(framings) < 2:
         raise DataError(
             f"{plan.small} was asked with {len(framings)} framing, and a panel needs two",
@@ -60,8 +61,8 @@ def render_live(run: RecordedRun, plan: LivePlan = LIVE) -> str:
         ("its panel, by vote", ReplaySettings(against, seats, "vote")),
         ("its panel, probabilities averaged", ReplaySettings(against, seats, "scores")),
     ]
-    more = tuple(f"{plan.large}@{framing}" for framing in _framings(run, plan.large))
-    if len(more) > 1:
+    more = tuple(f"{plan.large}@{framing}" for framing in _framings(run, plan.large, plan.plain))
+    if len(more) > 1 and _seats(run, plan.large).min() > 1:
         rows.append(("a panel of the larger model, by vote", ReplaySettings(against, more)))
         averaged = ReplaySettings(against, more, "scores")
         rows.append(("a panel of the larger model, probabilities averaged", averaged))
@@ -89,8 +90,17 @@ _HEAD = (
 )
 
 
-def _framings(run: RecordedRun, model: str) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(one.variant for one in run.members if one.model == model))
+def _framings(run: RecordedRun, model: str, first: str) -> tuple[str, ...]:
+    """What a model was asked with; the plain framing leads."""
+    found = {one.variant for one in run.members if one.model == model}
+    return tuple(sorted(found, key=lambda name: (name != first, name)))
+
+
+def _seats(run: RecordedRun, model: str) -> NDArray[np.int64]:
+    """(n,) answers of a model to each case."""
+    own = [number for number, one in enumerate(run.members) if one.model == model]
+    asked = run.rows.case[np.isin(run.rows.member, own)]
+    return np.bincount(asked, minlength=len(run.cases))
 
 
 def _text(run: RecordedRun, plan: LivePlan, framings: tuple[str, ...]) -> str:
@@ -100,8 +110,20 @@ def _text(run: RecordedRun, plan: LivePlan, framings: tuple[str, ...]) -> str:
         "as a team without an engine would ask it. Framings differ by kind of task "
         f"({', '.join(framings)}); where a closed answer fits one token, a ballot is a "
         "distribution over the options. Both models are free, so the cost is calls and the "
-        "seconds that they took one after another on a machine with other work.\n\n"
+        "seconds that they took one after another on a machine with other work."
+        f"{_unused(run, plan)}\n\n"
         f"The answers are in `{FOLDER}`; its `run.json` says how they were asked."
+    )
+
+
+def _unused(run: RecordedRun, plan: LivePlan) -> str:
+    """What was asked and takes no part: framings of the larger model that not every case has."""
+    seats = _seats(run, plan.large)
+    if seats.max() == seats.min():
+        return ""
+    return (
+        f" A panel of the larger model was begun and is not complete: {(seats - 1).sum():,} of its "
+        "answers are recorded and take no part here."
     )
 
 

@@ -236,13 +236,19 @@ class Vote(_Fixed):
 
 @dataclass(frozen=True)
 class Scores(_Fixed):
-    """The option with the highest mean score over all seats."""
+    """The option with the highest mean score over all seats; of most votes where none is scored."""
 
     name: str = "scores"
 
     def decide(self, part: Evidence) -> Floats:
-        """The option with the highest mean score."""
-        return leaders(mean_scores(part), part.valid)
+        """The option with the highest mean score; a plurality where no seat scored any."""
+        means = mean_scores(part)
+        shares = leaders(means, part.valid)
+        unscored = ~np.isfinite(means).any(axis=1)
+        if unscored.any():
+            counts = part.votes.sum(axis=(1, 2), dtype=float)[unscored]
+            shares[unscored] = votes.plurality(counts, part.valid[unscored]).credit
+        return shares
 
 
 @dataclass(frozen=True)
