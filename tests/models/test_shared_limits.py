@@ -28,6 +28,7 @@ BOTH = pytest.mark.parametrize(
     "server",
     [
         pytest.param("redis", marks=pytest.mark.needs("redis")),
+        pytest.param("postgres", marks=pytest.mark.needs("postgres")),
     ],
     indirect=True,
 )
