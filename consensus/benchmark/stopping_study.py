@@ -183,6 +183,12 @@ def render_stopping(run: RecordedRun, plan: StoppingPlan) -> str:
     return "\n\n".join(parts)
 
 
+_FORMS = (
+    "The forms of the lead rules were chosen after looking at all of these cases; only a lead's "
+    "spread and its level are fitted on the calibration half."
+)
+
+
 def _intro(plan: StoppingPlan) -> str:
     return (
         f"One model at a time, up to {plan.seats} answers a case, one after the other, in "
@@ -192,7 +198,7 @@ def _intro(plan: StoppingPlan) -> str:
         f"{plan.seats} gains over one answer. Rules decide by plurality; *score lead* by the sum "
         "of scores, *score and vote lead* by that with half a point for each first place. "
         "`calls=4` spends at most four answers a case on the calibration half, `same=0.99` decides "
-        f"as all {plan.seats} would on 99 % of it: neither looks at a label."
+        f"as all {plan.seats} would on 99 % of it: neither looks at a label. {_FORMS}"
     )
 
 
@@ -269,11 +275,33 @@ def _claims(results: Sequence[Compared], plan: StoppingPlan) -> str:
                 f"at {_span(right, 100, '{:+.2f}')} points: fewer at the same accuracy (within "
                 f"{100 * plan.margin:g} point) **{'holds' if same and less else 'does not hold'}**."
             )
+    lines += _waved(results)
     return (
         "### What holds\n\nBy rule, from the rows above. Adaptive-Consistency is held at its "
         "published level (0.95); with a level chosen in the same way as the others' it is the row "
         "of its own beside them.\n\n" + "\n".join(lines)
     )
+
+
+def _waved(results: Sequence[Compared]) -> list[str]:
+    """What waves keep less of the gain than one answer at a time, as the tables show it."""
+    lines = []
+    for spec in results[0].rules:
+        base = spec.partition(",waves=")[0]
+        if base == spec or base not in results[0].rules:
+            continue
+        shown = [
+            tuple(round(r.gain_kept(r.rules[name]).estimate, 2) for name in (base, spec))
+            for r in results
+        ]
+        less = sorted(round(one - waved, 2) for one, waved in shown if one > waved)
+        if less:
+            lines.append(
+                f"- In waves `{spec.removeprefix(PREFIX)}` keeps {less[0]:.2f} to {less[-1]:.2f} "
+                f"less of the gain than `{base.removeprefix(PREFIX)}` on {len(less)} of "
+                f"{len(results)} models."
+            )
+    return lines
 
 
 def _floor(results: Sequence[Compared], plan: StoppingPlan) -> str:

@@ -21,7 +21,7 @@ from consensus.models.protocol import Request
 from consensus.orchestrators.calibration import Calibration
 from consensus.orchestrators.concluding import conclude
 from consensus.orchestrators.evidence import leaders
-from consensus.orchestrators.spec import HopRecord, Poll, StrategySpec
+from consensus.orchestrators.spec import HopRecord, Poll, Stopping, StrategySpec
 from consensus.orchestrators.stopping import settled
 from tests.benchmark.suite_fixtures import SUITE, lines, opened, suite_folder
 from tests.benchmark.test_stopping import SEATS, judged, walks
@@ -133,8 +133,9 @@ def test_the_live_rule_stops_where_the_replayed_one_does(
         models=("scripted/a",),
         seats=SEATS,
         ballot="scores",
-        stop={"rule": "lead", "evidence": evidence, "spread": spread, "level": level},  # type: ignore[arg-type]
-        **({"aggregator": "scores", "calibration": whole_scores()} if evidence == "scores" else {}),  # type: ignore[arg-type]
+        stop=Stopping(rule="lead", evidence=evidence, spread=spread, level=level),
+        aggregator="scores" if evidence == "scores" else "majority",
+        calibration=whole_scores() if evidence == "scores" else None,
     )
     totals = rule.totals(walk)
     for case in range(60):

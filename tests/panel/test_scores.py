@@ -21,7 +21,9 @@ from tests.orchestrators.ballot_box import ballot
 from tests.panel.helpers import APPROVE, CHOOSE, COMPARE, RANK, SCORE, book, panel, said
 
 LONG = Choose(type="t", subject="s", options=("first line", "second: line"))
-SEATS = {task.kind: panel(task, 2, "scores")[1] for task in (APPROVE, CHOOSE, COMPARE)}
+SEATS: dict[str, Seat] = {
+    task.kind: panel(task, 2, "scores")[1] for task in (APPROVE, CHOOSE, COMPARE)
+}
 
 
 def read(task: Task, scores: Any, seat: Seat | None = None, **more: Any) -> Reading:
