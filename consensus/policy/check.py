@@ -16,6 +16,7 @@ from consensus.policy._check_oracles import (
     live_graders,
 )
 from consensus.policy._check_rows import check_row
+from consensus.policy._check_watch import check_watch
 from consensus.policy._checking import Findings, Prices, Prompts, follow_rows
 from consensus.policy.findings import Code, Finding
 from consensus.policy.table import PolicyTable
@@ -67,6 +68,7 @@ def check(
         check_calibrations(found, resolved, hops, prompts)
     check_fallback_circles(found, routes)
     check_classifier(found)
+    check_watch(table, found)
     if table.defaults.tier is None and table.defaults.models is None:
         found.add(
             "warning",

@@ -59,6 +59,9 @@ Code = Literal[
     "uncertifiable",
     "price-changed",
     "shadow",
+    # of what is watched
+    "demoted",
+    "alarms",
     # of an audit
     "empty",
     "owner",

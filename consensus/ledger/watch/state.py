@@ -53,7 +53,8 @@ def save(
 
 def forget(connection: Connection, task_type: str, monitor: str | None = None) -> None:
     """Count a row, or one monitor of it, anew."""
-    cursor, counts = load(connection)
+    cursor = _cursor(connection)
+    _, counts = load(connection)
     found = counts.get(task_type)
     if found is not None:
         if monitor is None:
@@ -69,7 +70,9 @@ def _cursor(connection: Connection) -> Cursor:
 
     from consensus.ledger.schema import watch_state as table
 
-    found = connection.scalar(select(table.c.value).where(table.c.name == _CURSOR))
+    # SQLite has one writer at a time anyway, and leaves the lock out.
+    query = select(table.c.value).where(table.c.name == _CURSOR).with_for_update()
+    found = connection.scalar(query)
     return Cursor() if found is None else Cursor(**json.loads(found))
 
 
