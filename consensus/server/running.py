@@ -25,6 +25,8 @@ __all__ = ["DrainingServer", "bind", "check_exposure", "make_server"]
 LAST_WORDS_S = 2.0
 """After the grace: for those who were cut off to be told so."""
 
+BACKLOG = 2048
+
 log = logging.getLogger("consensus.server")
 
 
@@ -42,7 +44,7 @@ def check_exposure(settings: ServerSettings, keys: KeyRing | None) -> None:
 
 
 def bind(settings: ServerSettings) -> socket.socket:
-    """The socket that the server listens on.
+    """The socket that the server listens on; who connects from now on is answered.
 
     Raises:
         DeclarationError: the address is taken, or not this machine's.
@@ -54,6 +56,7 @@ def bind(settings: ServerSettings) -> socket.socket:
         try:
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listening.bind(address)
+            listening.listen(BACKLOG)
         except OSError:
             listening.close()
             raise

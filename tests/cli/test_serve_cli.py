@@ -30,8 +30,10 @@ needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is no
 
 
 @contextmanager
-def server(folder: Path, *options: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    policy_file(folder, ROW, head=MODELS)
+def server(
+    folder: Path, *options: str, head: str = MODELS
+) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    policy_file(folder, ROW, head=head)
     process = subprocess.Popen(
         [*COMMAND, "--policy", "policy.toml", "--port", "0", *options],
         cwd=folder,
@@ -130,3 +132,56 @@ def test_keys_are_made_listed_and_revoked(tmp_path: Path) -> None:
     assert json.loads(run(tmp_path, "keys", "list", "--json").stdout) == []
     assert (wrong.returncode, wrong.stdout) == (1, "")
     assert "Traceback" not in wrong.stderr
+
+
+SLOW = """
+[providers.scripted]
+base_url = "file:rules.toml"
+"""
+
+
+def slow_rules(folder: Path, seconds: float) -> None:
+    (folder / "rules.toml").write_text(f'[[rules]]\nanswer = "approve"\nlatency_s = {seconds}\n')
+
+
+def asking(url: str) -> subprocess.Popen[str]:
+    """Curl, waiting for a decision."""
+    body = json.dumps({"type": "refund", "subject": "x"})
+    command = ["curl", "-sS", "--max-time", "40", "-H", "content-type: application/json",
+               "-d", body, f"{url}/v1/decide"]  # fmt: skip
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    in_flight = "consensus_decisions_in_flight 1.0"
+    end = time.monotonic() + 30
+    while in_flight not in curl(f"{url}/metrics"):
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    return process
+
+
+@needs_curl
+def test_sigterm_lets_a_decision_finish(tmp_path: Path) -> None:
+    slow_rules(tmp_path, 2)
+    with server(tmp_path, head=MODELS + SLOW) as (url, process):
+        client = asking(url)
+        process.send_signal(signal.SIGTERM)
+        answer, _ = client.communicate(timeout=30)
+        process.communicate(timeout=20)
+    assert json.loads(answer)["outcome"] == "approve"
+    assert process.returncode == 0
+
+
+@needs_curl
+def test_the_second_interrupt_ends_it_at_once(tmp_path: Path) -> None:
+    slow_rules(tmp_path, 60)
+    with server(tmp_path, head=MODELS + SLOW) as (url, process):
+        client = asking(url)
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.5)
+        assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        answer, _ = client.communicate(timeout=20)
+        _, log = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert json.loads(answer)["error"]["code"] == "shutting_down"
+    assert "its calls are on the ledger" in log
+    assert "Traceback" not in log
