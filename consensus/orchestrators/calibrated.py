@@ -176,6 +176,8 @@ def _mean(fit: MeanFit, models: Sequence[int], seats: SeatArrays, mask: Bools | 
     word = np.where(hit, accuracy, (1.0 - accuracy) / others)
     if mask is not None:
         word = np.where(mask[..., None, :], word, 0.0)
+    # With one option, or a vote for none of these, the shares above do not sum to one.
+    word = word / np.maximum(word.sum(axis=-1, keepdims=True), LEAST)
     word = np.where((seats.votes >= 0)[..., None], word, np.nan)
     bare = np.isnan(seats.distributions).any(axis=-1, keepdims=True)
     each = np.where(bare, word, seats.distributions)
