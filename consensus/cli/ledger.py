@@ -20,6 +20,7 @@ from consensus.cli._ledger import (
     say,
 )
 from consensus.cli._time import moment
+from consensus.cli.ledger_export import export
 from consensus.cli.ledger_label import label
 from consensus.cli.ledger_migrate import migrate
 from consensus.cli.ledger_page import page
@@ -49,6 +50,7 @@ app.command()(migrate)
 app.command()(queue)
 app.command()(label)
 app.command()(quality)
+app.command()(export)
 app.command()(watch)
 app.command()(incidents)
 app.command()(acknowledge)

@@ -5,7 +5,7 @@ Of those that were acted upon, only such count as had a known chance to be looke
 designs:
 
 - *a draw* (``share``): the decisions that the audit's hash draws, all of one chance. What was drawn
-  and has no label yet counts as wrong in the bound. The drawn are a plain sample, so the bound is exact.
+  and has no label yet counts as wrong in the bound. The drawn are a plain sample: it is exact.
 - *chances*: every label with its own, as it was given. The bound is by betting on errors over
   chances; the smallest chance that any decision had is a fact of the design, and asked for.
 """
