@@ -123,7 +123,7 @@ class Counts:
                 return None
             n, bad = against
             order = sorted(days)
-            found = _test(n, bad, horizon).after([days[day] for day in order])
+            found = _excess(n, bad, horizon, tuple((days[day][0], days[day][1]) for day in order))
             return Reading(monitor, found, order[found.since], bad / n, alpha)
         mean = baseline.mean(monitor)
         held = self.means.get(monitor, {})
@@ -143,6 +143,12 @@ def bound_of(baseline: Baseline, monitor: str, alpha: float) -> float | None:
 @lru_cache(maxsize=512)
 def _test(n: int, bad: int, horizon: int) -> RateTest:
     return RateTest(n, bad, horizon=horizon)
+
+
+@lru_cache(maxsize=4096)
+def _excess(n: int, bad: int, horizon: int, days: tuple[tuple[int, int], ...]) -> Excess:
+    """Most rows have nothing new at most looks."""
+    return _test(n, bad, horizon).after(days)
 
 
 def _thin(days: dict[int, Any]) -> None:
