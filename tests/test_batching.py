@@ -140,7 +140,7 @@ async def test_stopping_rule_and_deadline_are_off_and_the_reasons_say_so(
 
 @pytest.mark.parametrize("fate", ["expired", "canceled"])
 async def test_what_a_batch_did_not_come_to_is_asked_in_the_next_one_and_then_alone(
-    tmp_path: Path, loopback_env: LoopbackProvider, fate: Fate, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, loopback_env: LoopbackProvider, fate: Fate
 ) -> None:
     loopback_env.batches.fate = lambda _id, body: fate if "haiku" in body["model"] else None
     async with engine_in(tmp_path) as engine:
@@ -248,8 +248,19 @@ async def test_a_submission_that_hung_up_after_it_was_taken_is_found_and_not_pai
     assert loopback_env.log.paid_twice == {}
 
 
-async def test_a_wrong_key_fails_the_decision_with_its_class(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+async def test_no_item_writes_a_cache_that_the_others_could_not_read(
+    tmp_path: Path, loopback_env: LoopbackProvider
+) -> None:
+    long = Approve(type="refund", subject="A long letter. " * 2000, criteria="Within 30 days.")
+    async with engine_in(tmp_path) as engine:
+        (decision,) = await decided(engine, [long])
+    (ballot,) = (b for b in decision.ballots if b.model == HAIKU)
+    assert ballot.usage.cache_write == ballot.usage.cache_write_1h == 0
+    assert ballot.usage.input > 5000
+
+
+async def test_without_a_key_the_decision_fails_with_its_class(
+    tmp_path: Path,
 ) -> None:
     async with engine_in(tmp_path) as engine:
         (decision,) = await decided(engine, tasks(1))

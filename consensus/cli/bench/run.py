@@ -318,7 +318,7 @@ class _Display:
 
 def _show_estimate(estimate: RunEstimate, *, as_json: bool, batch: bool) -> None:
     if batch:
-        note("the estimate is at standard prices; batches cost about half of it")
+        note("the estimate is of live calls; batches cost about half of it, and take up to a day")
     if as_json:
         print_json(estimate.to_json())
         return

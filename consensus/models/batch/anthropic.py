@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeVar, cast
 
@@ -16,7 +17,7 @@ from consensus.errors import ProviderError
 from consensus.models.anthropic_client import AnthropicClient
 from consensus.models.batch.wire import BatchState, Item, Outcome
 from consensus.models.errors_map import provider_error
-from consensus.models.protocol import Completion, Request
+from consensus.models.protocol import Completion, Request, Turn
 
 __all__ = ["AnthropicBatches"]
 
@@ -48,7 +49,12 @@ class AnthropicBatches(AnthropicClient):
     tells_marks = False
 
     async def item(self, custom_id: str, request: Request) -> Item:
-        """A request as it is sent: the body that a live call would send."""
+        """A request as it is sent: the body that a live call would send, but for cache markers.
+
+        The items of a batch run in no order and side by side: most would pay for writing a prefix
+        that few of them could read.
+        """
+        request = replace(request, turns=tuple(map(_unmarked, request.turns)))
         body = self._body(request, self._shape(request))
         body["max_tokens"] = self._prices.output_room(request.model, request.max_output_tokens)
         line = {"custom_id": custom_id, "params": body}
@@ -108,7 +114,8 @@ class AnthropicBatches(AnthropicClient):
         if outcome.kind == "answered":
             content = json.dumps(outcome.data["message"]).encode()
             response = httpx2.Response(200, content=content)
-            return self._read(request, self._shape(request), response, 0.0)
+            completion = self._read(request, self._shape(request), response, 0.0)
+            return replace(completion, request_id=outcome.data["message"].get("id"))
         if outcome.kind == "errored":
             error = ((outcome.data or {}).get("error") or {}).get("error") or {}
             kind = str(error.get("type"))
@@ -139,6 +146,10 @@ def unfinished(provider: str, request: Request, outcome: Outcome) -> ProviderErr
         retryable=True,
         what="did not come to this request within the batch's 24 hours",
     )
+
+
+def _unmarked(turn: Turn) -> Turn:
+    return replace(turn, parts=tuple(replace(part, cache=False) for part in turn.parts))
 
 
 def _total(batch: Any) -> int:
