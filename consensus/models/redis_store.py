@@ -34,6 +34,9 @@ T = TypeVar("T")
 QUANTUM = 16
 """Calls at most that one process is granted in its turn while others wait."""
 
+AT_ONCE = 16
+"""Journeys to the server at once, and connections to it."""
+
 _ADMIT = """
 local requests, sizes, ages, leases, turns, wants, misc =
   KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
@@ -268,6 +271,7 @@ class RedisStore:
                 # A kept connection may have ended meanwhile: once more on a new one.
                 retry=Retry(NoBackoff(), 1),
                 health_check_interval=0,
+                max_connections=AT_ONCE,
             )
 
         try:
@@ -281,6 +285,7 @@ class RedisStore:
         self._space = space
         self._client: Redis | None = None
         self._scripts: dict[str, Any] = {}
+        self._places = asyncio.Semaphore(AT_ONCE)
         self._home: asyncio.AbstractEventLoop | None = None
 
     async def admit(
@@ -380,9 +385,11 @@ class RedisStore:
         loop = asyncio.get_running_loop()
         if self._client is None or self._home is not loop:  # the connections of a loop die with it
             self._client, self._home = self._connect(), loop
-            self._scripts = {}
+            self._scripts, self._places = {}, asyncio.Semaphore(AT_ONCE)
         try:
-            return await command(self._client)
+            # The pool would refuse where all its connections are taken; here one waits.
+            async with self._places:
+                return await command(self._client)
         except (RedisError, OSError, TimeoutError) as error:
             raise StoreAwayError(f"Redis: {type(error).__name__}") from None
 
