@@ -35,8 +35,10 @@ def diff_lines(row: RowProposal) -> list[str]:
 
 
 def _declared(row: RowProposal) -> list[str]:
-    """The oracles that the policy gets with the row."""
+    """The strategies and oracles that the policy gets with the row."""
     found = []
+    for name, strategy in row.strategies.items():
+        found += row_toml("strategies", name, strategy).splitlines()
     for name, declared in row.oracles.items():
         found += row_toml("oracles", name, {k: _brief(v) for k, v in declared.items()}).splitlines()
     return [line for line in found if line.strip()]

@@ -30,6 +30,7 @@ from consensus.benchmark.proposals.figures import (
 )
 from consensus.benchmark.proposals.filling import Filled, fill
 from consensus.benchmark.proposals.identity import oracle_sha256, prompts_sha256, suite_sha256
+from consensus.benchmark.proposals.mixtures import Arm, mixtures
 from consensus.benchmark.proposals.model import Figures, Measured, Proposal, RowProposal
 from consensus.benchmark.proposals.recording import (
     USUAL_OPTIONS,
@@ -170,7 +171,7 @@ def propose(
                 notes.append(f"{name}: no known price, left out: {', '.join(unpriced)}")
             split = _split(known, path, table, book, prices, frontier, settings, audit)
             given = None if named is None else named.get(name, ())
-            rows.append(_propose_row(run, split, settings, audit, given))
+            rows.append(_propose_row(run, split, settings, audit, given, progress))
         except (DataError, NotRecordedError) as error:
             skipped[name] = str(error)
     if not rows and not skipped:
@@ -323,6 +324,7 @@ def _propose_row(
     settings: ProposalSettings,
     audit: Audit | None,
     named: Sequence[Candidate] | None,
+    progress: Callable[[str], None],
 ) -> RowProposal:
     recording, table = split.recording, split.table
     left_out: list[Measured] = []
@@ -350,6 +352,8 @@ def _propose_row(
         except (NotRecordedError, ConsensusError, ValueError) as error:
             left_out.append(Measured(name=candidate.name, source=candidate.source,
                                      row=dict(candidate.row), left_out=_line(error)))  # fmt: skip
+    if named is None:
+        tried += _coins(split, tried, top, progress)
     quick = _in_time(split, tried, left_out)
     sequence = _sequence(quick)
     credits_ = [t.served.credit[split.test] for t in sequence]
@@ -359,6 +363,20 @@ def _propose_row(
     return _row_proposal(
         split, settings, audit, ruling, sequence, chosen, now, top, quick, left_out
     )
+
+
+def _coins(
+    split: _Type, tried: Sequence[_Tried], top: _Tried, progress: Callable[[str], None]
+) -> list[_Tried]:
+    """Mixtures of what was measured, measured as they would be served."""
+    arms = [Arm(t.candidate, t.served.credit[split.learn], t.cost) for t in tried]
+    beside = Arm(top.candidate, top.served.credit[split.learn], top.cost)
+    found = []
+    name = split.recording.task_type
+    for candidate in mixtures(name, arms, beside, split.bar, split.test.size):
+        progress(f"{name}: {candidate.name}")
+        found.append(_try(split, candidate))
+    return found
 
 
 def _in_time(split: _Type, tried: Sequence[_Tried], left_out: list[Measured]) -> list[_Tried]:
