@@ -87,7 +87,7 @@ def page(
     if out is None and not as_json:
         raise typer.BadParameter("say where: --out FILE.html (or --json)")
     folder = find_policy(policy)
-    table = load_policy(folder)
+    table, prompts = load_policy(folder), prompts_of(folder)
     start = moment(since)
     with Ledger(ledger_path(ledger, policy=policy), must_exist=True) as book:
         for one in receipt or ():
@@ -99,7 +99,8 @@ def page(
             text=text,
             newest=newest,
             receipts=receipt or (),
-            current=current_state(table, folder, prompts_of(folder)),
+            current=current_state(table, folder, prompts),
+            book=prompts,
             frontier=frontier,
         )
     if out is not None:

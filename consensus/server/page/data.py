@@ -17,6 +17,7 @@ from consensus.ledger.receipts import Receipt
 from consensus.ledger.shadows import shadow_of
 from consensus.ledger.store import Ledger
 from consensus.ledger.watch.incident import Incident
+from consensus.panel.book import PromptBook
 from consensus.policy.rows import TaskRow
 from consensus.policy.staleness import Current, deaths
 from consensus.policy.table import PolicyTable
@@ -47,6 +48,7 @@ def page_data(
     incidents: Iterable[Incident] = (),
     waiting: Sequence[Waiting] = (),
     current: Current | None = None,
+    book: PromptBook | None = None,
     frontier: tuple[str, ModelPrice] | None = None,
     now: float | None = None,
 ) -> dict[str, Any]:
@@ -62,6 +64,7 @@ def page_data(
         incidents: what the watch has open.
         waiting: what waits for a person, oldest first: the ledger's queue.
         current: what holds today, for the certificates; None: the date only.
+        book: the prompts in force, for the words of framings.
         frontier: the model of the all-frontier arithmetic and its price.
         now: seconds since 1970; None: the clock.
 
@@ -93,7 +96,7 @@ def page_data(
         "alarm_ratio": table.alarms.escalation_ratio,
         "types": types,
         "newest": [_row(one) for one in latest],
-        "receipts": _receipts(ledger, wanted, receipts, text=text),
+        "receipts": _receipts(ledger, wanted, receipts, book, text=text),
     }
 
 
@@ -261,7 +264,12 @@ def _row(one: DecisionSummary) -> dict[str, Any]:
 
 
 def _receipts(
-    ledger: Ledger, listed: Iterable[str], asked: Iterable[str], *, text: bool
+    ledger: Ledger,
+    listed: Iterable[str],
+    asked: Iterable[str],
+    book: PromptBook | None,
+    *,
+    text: bool,
 ) -> list[dict[str, Any]]:
     """Each receipt once; one that is damaged is named as such, one that is not there is left out.
 
@@ -279,11 +287,13 @@ def _receipts(
             if must:
                 raise
         else:
-            found[receipt.receipt_id] = look_up(ledger, receipt, text=text)
+            found[receipt.receipt_id] = look_up(ledger, receipt, book, text=text)
     return list(found.values())
 
 
-def look_up(ledger: Ledger, receipt: Receipt, *, text: bool) -> dict[str, Any]:
+def look_up(
+    ledger: Ledger, receipt: Receipt, book: PromptBook | None, *, text: bool
+) -> dict[str, Any]:
     """A receipt with what the ledger has beside it: calls, the shadow, labels."""
     name = receipt.receipt_id
     return receipt_view(
@@ -291,5 +301,6 @@ def look_up(ledger: Ledger, receipt: Receipt, *, text: bool) -> dict[str, Any]:
         ledger.calls_of(name),
         shadow=shadow_of(ledger, name),
         labels=labels_of(ledger, name),
+        book=book,
         text=text,
     )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from consensus.ledger.feedback import queue
 from consensus.ledger.store import Ledger
 from consensus.ledger.watch.incident import incidents
+from consensus.panel.book import PromptBook
 from consensus.policy.staleness import Current
 from consensus.policy.table import PolicyTable
 from consensus.server.page.data import page_data
@@ -31,6 +32,7 @@ def read_page(
     newest: int = 50,
     receipts: Sequence[str] = (),
     current: Current | None = None,
+    book: PromptBook | None = None,
     frontier: str | None = None,
     now: float | None = None,
 ) -> dict[str, Any]:
@@ -55,6 +57,7 @@ def read_page(
         incidents=incidents(ledger),
         waiting=queue(ledger, limit=QUEUE),
         current=current,
+        book=book,
         frontier=_frontier(table, frontier),
         now=now,
     )

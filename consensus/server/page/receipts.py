@@ -15,6 +15,7 @@ from consensus.ledger.rows import TEXTUAL
 from consensus.ledger.shadows import Shadow
 from consensus.models.protocol import CallRecord
 from consensus.orchestrators.checks import Judgement
+from consensus.panel.book import PromptBook
 
 __all__ = ["HIDDEN", "answer_text", "moment_text", "receipt_view"]
 
@@ -28,6 +29,7 @@ def receipt_view(
     *,
     shadow: Shadow | None = None,
     labels: Sequence[Label] = (),
+    book: PromptBook | None = None,
     text: bool,
 ) -> dict[str, Any]:
     """One receipt, with everything that a person needs to judge the decision.
@@ -37,6 +39,7 @@ def receipt_view(
         calls: its attempts.
         shadow: what a stronger route said beside it, after its caller had the answer.
         labels: what people and systems said would have been right.
+        book: the prompts in force: framings are shown in their words where the receipt is of these.
         text: whether judged text, rationales and textual answers may be shown. They are not where
             the ledger did not keep them, whatever this says.
     """
@@ -66,6 +69,7 @@ def receipt_view(
         "task": _task(receipt.task) if readable else [],
         "route": list(decision.route),
         "hops": [_hop(hop, readable=readable, named=named) for hop in receipt.hops],
+        "framings": _framings(receipt, book),
         "frontier": None
         if decision.frontier is None
         else _frontier(decision.frontier, named=named),
@@ -135,6 +139,18 @@ def _hop(hop: ReceiptHop, *, readable: bool, named: bool) -> dict[str, Any]:
         "notes": list(hop.notes) if named else [],
         "judgements": [_judgement(one) for one in hop.judgements],
     }
+
+
+def _framings(receipt: Receipt, book: PromptBook | None) -> list[dict[str, str]]:
+    """How the seats were asked, each framing once; nothing where the words have changed since."""
+    if book is None or receipt.prompts_sha256 != book.sha256:
+        return []
+    names = {seat.framing: None for hop in receipt.hops for seat in (*hop.ballots, *hop.failures)}
+    return [
+        {"name": name, "title": framing.title, "text": framing.body}
+        for name in names
+        if (framing := book.framings.get(name)) is not None
+    ]
 
 
 def _seat(seat: Ballot | Failure, *, readable: bool, named: bool) -> dict[str, Any]:

@@ -85,16 +85,16 @@ async def show_page(service: Service, _caller: Caller, request: Request) -> Resp
         raise ApiError(404, "no_ledger", "nothing is kept here: the engine has no ledger")
     wanted = request.query_params.get("receipt")
     if wanted is not None:
-        return await _one(ledger, wanted)
+        return await _one(service, ledger, wanted)
     reading = await _keepers.setdefault(service, _Keeper()).page(service, ledger)
     if request.headers.get("if-none-match") == reading.tag:
         return _html("", status=304, tag=reading.tag)
     return _html(reading.html, tag=reading.tag)
 
 
-async def _one(ledger: Ledger, wanted: str) -> Response:
+async def _one(service: Service, ledger: Ledger, wanted: str) -> Response:
     def look() -> dict[str, Any]:
-        return look_up(ledger, ledger.receipt(wanted), text=False)
+        return look_up(ledger, ledger.receipt(wanted), service.engine.book, text=False)
 
     try:
         view = await asyncio.to_thread(look)
@@ -106,7 +106,11 @@ async def _one(ledger: Ledger, wanted: str) -> Response:
 def _read(service: Service, ledger: Ledger) -> tuple[str, str]:
     table = service.table
     data = read_page(
-        ledger, table, since=time.time() - STRETCH_S, current=current_of(table, ledger)
+        ledger,
+        table,
+        since=time.time() - STRETCH_S,
+        current=current_of(table, ledger),
+        book=service.engine.book,
     )
     data["since"] = data["since"][:10]
     known = {name: value for name, value in data.items() if name != "made"}

@@ -203,3 +203,20 @@ def test_a_damaged_receipt_is_named_and_hides_no_other(ledger: Ledger, tmp_path:
     found = {one["id"]: one for one in page_data(ledger, table(tmp_path))["receipts"]}
     assert "no decision in it" in found["refund-11"]["broken"]
     assert found["refund-10"]["action"] == "act"
+
+
+def test_framings_have_their_words_where_the_prompts_are_still_those(
+    ledger: Ledger, tmp_path: Path
+) -> None:
+    from dataclasses import replace
+
+    from consensus.panel.book import load_prompts
+
+    decide(ledger, "asked-1")
+    book = load_prompts(None)
+    same = replace(book, sha256="b" * 64)  # what the fixture's receipts say
+    data = page_data(ledger, table(tmp_path), book=same)
+    assert [one["name"] for one in data["receipts"][0]["framings"]] == ["plain"]
+    assert data["receipts"][0]["framings"][0]["text"] == book.framing("plain").body
+    changed = page_data(ledger, table(tmp_path), book=book)
+    assert changed["receipts"][0]["framings"] == []
