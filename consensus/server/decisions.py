@@ -16,7 +16,7 @@ from consensus.decisions import Decision
 from consensus.engine import in_order, refused
 from consensus.errors import ConsensusError, DeclarationError, TaskError
 from consensus.server.bodies import JSON, LINES, json_of, read_body
-from consensus.server.endpoint import plain
+from consensus.server.endpoint import log_bug, plain
 from consensus.server.errors import ApiError, as_api_error, no_such_receipt, refuse
 from consensus.server.hangup import while_connected
 from consensus.server.keys import Caller
@@ -150,6 +150,9 @@ async def _row(service: Service, caller: Caller, given: _Given) -> dict[str, Any
     except ConsensusError as error:
         log.error("a task of a stream: %s", error)
         decision = _not_asked(value, TaskError(as_api_error(error).message))
+    except Exception as error:  # noqa: BLE001 - one task's bug must not lose the others' rows
+        log_bug(error)
+        decision = _not_asked(value, TaskError("this should not have happened; the log has it"))
     return shown(decision, index=given.index)
 
 
@@ -172,8 +175,15 @@ async def feedback(service: Service, caller: Caller, request: Request) -> Respon
     kept = await service.engine.feedback(
         given.receipt_id,
         given.label,
-        by=given.by or (None if caller.key is None else f"key {caller.name}"),
+        by=_who(caller, given.by),
         source=given.source,
         probability=given.probability,
     )
     return plain(kept.to_json(), receipt=kept.receipt_id)
+
+
+def _who(caller: Caller, named: str | None) -> str | None:
+    """Who gave a label: whom the caller names, and the key that vouches for it."""
+    if caller.key is None:
+        return named
+    return f"key {caller.name}" if named is None else f"{named} (key {caller.name})"

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from consensus.errors import ConsensusError
@@ -23,6 +23,7 @@ from consensus.server.hangup import HungUp
 from consensus.server.keys import Caller
 from consensus.server.service import Service
 from consensus.server.settings import is_loopback
+from consensus.server.streams import json_bytes
 
 __all__ = [
     "Access",
@@ -32,6 +33,7 @@ __all__ = [
     "Spec",
     "error_response",
     "http_error",
+    "log_bug",
     "plain",
 ]
 
@@ -110,9 +112,11 @@ def _token(request: Request) -> str | None:
     return request.headers.get("x-api-key")
 
 
-def error_response(error: ApiError) -> JSONResponse:
+def error_response(error: ApiError) -> Response:
     """An error as it is sent."""
-    return JSONResponse(error.body(), error.status, headers=error.headers)
+    response = plain(error.body(), status=error.status)
+    response.headers.update(error.headers)
+    return response
 
 
 def http_error(_request: Request, error: Exception) -> Response:
@@ -172,9 +176,7 @@ class Frame:
         except HungUp:
             status = HUNG_UP
         except Exception as error:  # noqa: BLE001 - one bug must not end the server, or be silent
-            # Frames only: an unexpected exception's message could hold judged text.
-            frames = "".join(traceback.format_tb(error.__traceback__))
-            log.error("bug: %s\n%s", type(error).__name__, frames)
+            log_bug(error)
             if status == 0:
                 bug = ApiError(500, "internal", "this should not have happened; the log has it")
                 await error_response(bug)(scope, receive, framed)
@@ -187,6 +189,12 @@ class Frame:
                 "%s %s %d %.0f ms key=%s receipt=%s",
                 method, access.route, status, seconds * 1000, access.caller, access.receipt,
             )  # fmt: skip
+
+
+def log_bug(error: Exception) -> None:
+    """Say where an unexpected exception came from; its message could hold judged text."""
+    frames = "".join(traceback.format_tb(error.__traceback__))
+    log.error("bug: %s\n%s", type(error).__name__, frames)
 
 
 def _known_method(scope: Scope) -> str:
@@ -203,7 +211,7 @@ def _names_loopback(scope: Scope) -> bool:
     return is_loopback(name.lower())
 
 
-def plain(data: Any, *, status: int = 200, receipt: str | None = None) -> JSONResponse:
+def plain(data: Any, *, status: int = 200, receipt: str | None = None) -> Response:
     """A body of JSON."""
     headers = {} if receipt is None else {"x-consensus-receipt": receipt}
-    return JSONResponse(data, status, headers=headers)
+    return Response(json_bytes(data), status, headers, media_type="application/json")

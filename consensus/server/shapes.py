@@ -101,7 +101,7 @@ class FeedbackBody(BaseModel):
 
     receipt_id: str
     label: Any
-    by: Annotated[str, Field(min_length=1, max_length=256)] | None = None
+    by: Annotated[str, Field(min_length=1, max_length=200)] | None = None
     source: Annotated[str, Field(min_length=1, max_length=64)] = "human"
     probability: Annotated[float, Field(gt=0, le=1)] | None = None
 

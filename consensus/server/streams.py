@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from consensus.server.hangup import ended, while_connected
 
-__all__ = ["Format", "Streamed", "compact", "event", "line"]
+__all__ = ["Format", "Streamed", "event", "json_bytes", "line"]
 
 Format = Literal["ndjson", "sse"]
 MEDIA: Mapping[Format, str] = {"ndjson": "application/x-ndjson", "sse": "text/event-stream"}
@@ -21,19 +21,24 @@ BEAT: Mapping[Format, bytes] = {"ndjson": b"\n", "sse": b": still deciding\n\n"}
 """What keeps a silent connection alive: a blank line, a comment."""
 
 
-def compact(data: Any) -> str:
+def _compact(data: Any) -> str:
     """JSON on one line, without spaces."""
     return json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
+def json_bytes(data: Any) -> bytes:
+    """JSON as it is sent. A lone surrogate, which a model may write, becomes a question mark."""
+    return _compact(data).encode("utf-8", "replace")
+
+
 def line(data: Any) -> bytes:
     """One line of NDJSON."""
-    return compact(data).encode() + b"\n"
+    return json_bytes(data) + b"\n"
 
 
 def event(data: Any) -> bytes:
     """One server-sent event; a text goes as it is (``[DONE]``)."""
-    return f"data: {data if isinstance(data, str) else compact(data)}\n\n".encode()
+    return b"data: " + (data.encode() if isinstance(data, str) else json_bytes(data)) + b"\n\n"
 
 
 class Streamed(Response):

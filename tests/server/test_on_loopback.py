@@ -36,7 +36,8 @@ pytestmark = [pytest.mark.filterwarnings("ignore::DeprecationWarning")]
 
 def _is_ours(task: asyncio.Task[object]) -> bool:
     code = getattr(task.get_coro(), "cr_code", None)
-    return "/consensus/" in getattr(code, "co_filename", "") and "/server/" not in code.co_filename
+    file = str(getattr(code, "co_filename", ""))
+    return "/consensus/" in file and "/server/" not in file
 
 
 async def test_two_providers_answer_an_openai_client(

@@ -56,8 +56,10 @@ async def test_nobody_labels_anothers_decision(tmp_path: Path) -> None:
         body = {"receipt_id": receipt, "label": "approve"}
         refused = await served.http.post("/v1/feedback", json=body, headers=theirs)
         kept = await served.http.post("/v1/feedback", json=body, headers=mine)
+        named = await served.http.post("/v1/feedback", json={**body, "by": "ann"}, headers=mine)
     assert (refused.status_code, kept.status_code) == (404, 200)
     assert kept.json()["given_by"] == f"key {receipt[:8]}"
+    assert named.json()["given_by"] == f"ann (key {receipt[:8]})"
 
 
 @pytest.mark.parametrize("wanted", ["no_such_receipt", "x", "%2e%2e%2fpolicy.toml"])

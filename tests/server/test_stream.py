@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from consensus.models.protocol import Request
+from consensus.server.streams import event, line
 from tests.server.serving import TASK, Served, bearer, rows_of, said, serving, until
 
 NDJSON = {"content-type": "application/x-ndjson"}
@@ -171,3 +172,23 @@ async def test_too_many_tasks_are_refused_whole(tmp_path: Path) -> None:
         response = await served.http.post("/v1/decide/stream", json=[TASK] * 3)
         assert not served.models.requests
     assert (response.status_code, said(response)) == (413, "too_many_tasks")
+
+
+async def test_a_bug_in_one_task_does_not_lose_the_others(tmp_path: Path) -> None:
+    async with serving(tmp_path) as served:
+        decide = served.engine.decide_row
+
+        async def broken(task: Any, **options: Any) -> Any:
+            if task.subject == "broken":
+                raise RuntimeError("a bug")
+            return await decide(task, **options)
+
+        served.engine.decide_row = broken  # type: ignore[method-assign]
+        tasks = [TASK, {**TASK, "subject": "broken"}, TASK]
+        response = await served.http.post("/v1/decide/stream", json=tasks)
+    assert [row["error"] is None for row in rows_of(response)] == [True, False, True]
+
+
+def test_a_lone_surrogate_does_not_break_an_answer() -> None:
+    assert line({"a": "odd \ud800 text"}) == b'{"a":"odd ? text"}\n'
+    assert event({"a": "odd \ud800 text"}) == b'data: {"a":"odd ? text"}\n\n'
