@@ -141,7 +141,8 @@ def replay(run: RecordedRun, settings: ReplaySettings) -> Replay:
     if any(not np.isfinite(m.cost.mean()) for m in setting.singles.values()):
         unpriced = sorted(n for n, m in setting.singles.items() if not np.isfinite(m.cost.mean()))
         notes.append(f"no known cost: {', '.join(unpriced)}")
-    result["strategy"] = strategy.describe() if strategy.name != "auto" else {"strategy": "auto"}
+    learned = chosen[0] if len(chosen) == 1 else strategy.describe()
+    result["strategy"] = learned if strategy.name != "auto" else {"strategy": "auto"}
     result["members"] = [member.name for member in members]
     result["frontier"] = [member.name for member in found[settings.frontier]]
     if strategy.name == "debate":

@@ -132,7 +132,20 @@ def replay_pairs(
         seats: of the strategy ``pairs``.
         draws: random orders of the control.
         seed: of them, and of the interval.
+
+    Raises:
+        DataError: a judge compared nothing where others did, or there are fewer than two rankings.
     """
+    known = {judge for ranking in rankings for judge, _, _ in ranking.said}
+    for judge in judges:
+        if known and judge not in known:
+            raise DataError(
+                f'"{judge}" compared nothing here',
+                where="--panel, --frontier",
+                fix=f"one of {', '.join(sorted(known))}",
+            )
+    if len(rankings) < 2:
+        raise DataError("needs at least two recorded rankings", where="--data")
     spec = StrategySpec(name="pairs", orchestrator="pairs", models=tuple(judges), seats=seats)
     panel = [Seat(index=i, model=judges[i % len(judges)], framing="plain") for i in range(seats)]
     rng = np.random.default_rng(seed)

@@ -159,7 +159,16 @@ class Stopping:
             "waves": list(self.waves),
             "level": None if level is None or not np.isfinite(level) else round(level, 6),
             **fitted,
+            **self._as_policy(level),
         }
+
+    def _as_policy(self, level: float | None) -> dict[str, Any]:
+        """The key ``stop`` of a policy's row that stops where this does; none for other rules."""
+        spread = getattr(self.rule, "spread", None)
+        if spread is None or level is None or not 0 < level < np.inf:
+            return {}
+        stop = {"rule": "lead", "evidence": self.rule_name, "spread": round(spread, 4)}
+        return {"stop": {**stop, "level": round(level, 4)}}
 
 
 def parse_stopping(text: str, seats: int | None) -> Stopping:

@@ -102,3 +102,67 @@ def test_a_wrong_option_is_one_clear_line(
     with pytest.raises(DataError, match=message) as caught:
         run(folder, *arguments)
     assert "\n" not in str(caught.value)
+
+
+@pytest.fixture
+def rankings(tmp_path: Path) -> Path:
+    """Three rankings of four items, compared both ways by a perfect judge and by one of chance."""
+    items = ("w", "x", "y", "z")
+    rows = ["case_id,task_kind,label,options,model,variant,sample_idx,answer"]
+    for number in range(3):
+        for i, one in enumerate(items):
+            for j in range(i + 1, 4):
+                for sample in (0, 1):
+                    case = f"q{number}/{one}__{items[j]}"
+                    chance = 1 + (number + i + j + sample) % 2
+                    rows += [
+                        f"{case},pairwise,1,1|2|tie,good,v,{sample},1",
+                        f"{case},pairwise,1,1|2|tie,chance,v,{sample},{chance}",
+                    ]
+    merit = {item: 4 - place for place, item in enumerate(items)}
+    with gzip.open(tmp_path / "answers.csv.gz", "wt") as stream:
+        stream.write("\n".join(rows) + "\n")
+    with gzip.open(tmp_path / "rankings.jsonl.gz", "wt") as stream:
+        for number in range(3):
+            stream.write(json.dumps({"case_id": f"q{number}", "human_net_wins": merit}) + "\n")
+    return tmp_path
+
+
+PAIRS = ("--strategy", "pairs", "--seats", "8", "--draws", "2")
+
+
+def test_recorded_rankings_are_replayed_by_pairs(
+    rankings: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    app(
+        [
+            *("replay", "--data", str(rankings), "--frontier", "chance"),
+            *("--panel", "good", *PAIRS, "--json"),
+        ],
+        standalone_mode=False,
+    )
+    found = json.loads(capsys.readouterr().out)
+    assert (found["strategy"], found["n"], found["seats"]) == ("pairs", 3, 8)
+    assert found["tau"] == pytest.approx(1.0)
+    assert found["calls_per_case"] <= 8
+    assert found["frontier"]["tau"] < 1.0
+
+
+def test_a_judge_that_compared_nothing_is_named(rankings: Path) -> None:
+    with pytest.raises(DataError, match="compared nothing"):
+        app(
+            ["replay", "--data", str(rankings), "--frontier", "good", "--panel", "no", *PAIRS],
+            standalone_mode=False,
+        )
+
+
+def test_a_lead_that_was_fitted_is_printed_as_the_key_of_a_policy(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(
+        folder,
+        *("--panel", "f,a,b", "--strategy", "adaptive:votes:level=1.5", "--calibrate", "half"),
+    )
+    said = " ".join(capsys.readouterr().out.split())
+    assert 'in a policy: stop = { rule = "lead", evidence = "votes", spread = ' in said
+    assert "level = 1.5 }" in said

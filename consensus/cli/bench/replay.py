@@ -74,6 +74,7 @@ StrategyName = Annotated[
         "or gain=0.95, and waves=3+2), cascade (the last model decides where the rest disagree), "
         "mean* (of probabilities), softmax* (whole scores), stacked*, cisc (stated confidence), "
         "debate (the last member is a recorded debate, the others answered blind), "
+        "pairs (recorded rankings by at most --seats comparisons, beside as many at random), "
         "auto* (searches). * learns: needs --calibrate half."
     ),
 ]
@@ -151,6 +152,10 @@ def replay(
     from consensus.benchmark.replay import replay as run_replay
     from consensus.errors import DataError
 
+    judges = tuple(name.strip() for name in panel.split(",") if name.strip())
+    if strategy == "pairs":
+        _pairs(data, frontier.strip(), judges, seats, draws=draws, seed=seed, as_json=as_json)
+        return
     if calibrate not in (None, "half"):
         raise DataError(f'unknown "{calibrate}"', where="--calibrate", fix="half")
     if objective not in (None, "accuracy", "balanced"):
@@ -161,7 +166,7 @@ def replay(
         run,
         ReplaySettings(
             frontier=frontier.strip(),
-            panel=tuple(name.strip() for name in panel.split(",") if name.strip()),
+            panel=judges,
             strategy=strategy,
             seats=seats,
             variant=variant,
@@ -180,6 +185,56 @@ def replay(
         print_json(result.to_dict())
     else:
         _show(result)
+
+
+def _pairs(
+    data: Path,
+    frontier: str,
+    judges: tuple[str, ...],
+    seats: int | None,
+    *,
+    draws: int,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Rankings by pairs: the panel, and the frontier's own comparisons beside it."""
+    from consensus.benchmark.replay_pairs import recorded_rankings, replay_pairs
+    from consensus.policy.specs import DEFAULT_COMPARISONS
+
+    rankings = recorded_rankings(data)
+    most = seats or DEFAULT_COMPARISONS
+    found = replay_pairs(rankings, judges, most, draws=draws, seed=seed)
+    alone = replay_pairs(rankings, (frontier,), most, draws=1, seed=seed)
+    if as_json:
+        print_json(
+            {
+                "strategy": "pairs",
+                "n": len(rankings),
+                "seats": most,
+                "members": list(judges),
+                "calls_per_case": found.calls,
+                "tau": found.active,
+                "tau_random": found.random,
+                "difference_ci95": list(found.difference_ci95),
+                "frontier": {
+                    "model": frontier,
+                    "calls_per_case": alone.calls,
+                    "tau": alone.active,
+                },
+            }
+        )
+        return
+    low, high = found.difference_ci95
+    for line in (
+        f"{len(rankings):,} rankings, at most {most} comparisons each, both orders of a pair",
+        f"{', '.join(judges)}: Kendall's tau-b {found.active:.3f} at {found.calls:.1f} comparisons",
+        (
+            f"as many pairs at random: {found.random:.3f}; "
+            f"difference {found.active - found.random:+.3f} (95 % {low:+.3f} to {high:+.3f})"
+        ),
+        f"{frontier} alone: {alone.active:.3f} at {alone.calls:.1f} comparisons",
+    ):
+        stdout().print(line, markup=False, highlight=False)
 
 
 def _warn(report: ImportReport, strict: bool) -> None:
@@ -251,6 +306,12 @@ def _show(result: Replay) -> None:
         chosen = figures["chosen"]
         for choice in chosen if isinstance(chosen, list) else [chosen]:
             out.print(f"chosen: {choice.get('summary', choice)}", markup=False)
+    stop = figures["strategy"].get("stop")
+    if stop is not None:
+        import json
+
+        keys = ", ".join(f"{name} = {json.dumps(value)}" for name, value in stop.items())
+        out.print(f"in a policy: stop = {{ {keys} }}", markup=False, highlight=False)
     out.print(result.verdict.sentence, markup=False)
     for text in result.notes:
         note(f"note: {text}")
@@ -260,9 +321,12 @@ def _show_debate(found: dict[str, Any]) -> None:
     """A debate beside its model's blind answer, and what its money buys."""
     flips = found["flips"]
     lines = [
-        f"debate against one blind answer of its model: {_gap(found)}; of {found['n']:,} answers "
-        f"{flips['changed']:,} changed, {flips['wrong_to_right']:,} for the better and "
-        f"{flips['right_to_wrong']:,} for the worse (p = {flips['p_value']:.3g})"
+        (
+            f"debate against one blind answer of its model: {_gap(found)}; "
+            f"of {found['n']:,} answers {flips['changed']:,} changed, "
+            f"{flips['wrong_to_right']:,} for the better and "
+            f"{flips['right_to_wrong']:,} for the worse (p = {flips['p_value']:.3g})"
+        )
     ]
     if found["cost_ratio"] is not None:
         lines.append(f"it costs {found['cost_ratio']:.1f} × that answer")
