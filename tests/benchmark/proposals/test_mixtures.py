@@ -77,21 +77,8 @@ def mixed(folder: Path) -> Proposal:
 def test_a_mixture_is_measured_proposed_and_accepted_with_its_strategies(tmp_path: Path) -> None:
     proposal = mixed(tmp_path)
     (row,) = proposal.rows
-    (coin,) = [c for c in row.candidates if c.name.startswith("mix at the floor")]
-    assert coin.source == "auto"
-    assert coin.evaluation is not None
-    forced = row.model_copy(
-        update={
-            "new": {"mix": coin.row["mix"]},
-            "strategies": {
-                part["strategy"]: {"orchestrator": "single", "models": [f"scripted/{model}"]}
-                for part, model in zip(coin.row["mix"], ("cheap", "good"), strict=True)
-            },
-        }
-    )
-    assert any("orchestrator" in line for line in diff_lines(forced))
-    chosen = row if "mix" in row.new else forced
-    done = accept(proposal.model_copy(update={"rows": (chosen,)}), tmp_path / "strategies")
-    assert done.table.tasks["refund"].mix is not None
-    if chosen is row:
-        assert route_sha256(done.table, "refund") == row.certificate.route
+    assert [part["share"] for part in row.new["mix"]] == [0.29, 0.71]
+    assert "+ [strategies." in "\n".join(diff_lines(row))
+    table = accept(proposal, tmp_path / "strategies").table
+    assert table.tasks["refund"].mix is not None
+    assert route_sha256(table, "refund") == row.certificate.route
