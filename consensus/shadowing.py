@@ -39,10 +39,10 @@ __all__ = ["ShadowCounts", "Shadowing"]
 
 log = logging.getLogger("consensus.shadowing")
 
-AT_ONCE = 4
+AT_ONCE = 16
 """Shadows that run together: enough to keep up, too few to take the limits from the decisions."""
 
-MOST_WAITING = 64
+MOST_WAITING = 256
 """Shadows that may wait for a place; each holds its task in memory."""
 
 Prepare = Callable[[Setup, Iterable[str]], Awaitable[None]]

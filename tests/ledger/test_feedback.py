@@ -17,6 +17,8 @@ from consensus.ledger.feedback import (
     read_label,
 )
 from consensus.ledger.quality import label_evidence
+from consensus.ledger.shadows import Shadow, keep_shadow
+from consensus.ledger.verify import verify
 from consensus.models.coins import drawn
 from consensus.statistics import beta_lcb
 from consensus.tasks import Approve, Choose, Compare, Generate, Message, Rank, Score, Task
@@ -213,3 +215,36 @@ def test_without_a_label_nothing_is_proved(book: Ledger) -> None:
     keep(book, "decision-1")
     found = label_evidence(book, "refund_approval")
     assert (found.mean, found.bound, found.right_when_acted) == (None, 0.0, None)
+
+
+def test_shadow_calls_that_a_kill_left_without_a_row_are_no_fault_and_a_wrong_sum_is(
+    book: Ledger,
+) -> None:
+    keep(book, "decision-1")
+    book.record_here(call("decision-1"))
+    book.record_here(call("decision-1", purpose="shadow", seat=1))
+    assert verify(book).problems == ()
+    shadow = Shadow(
+        receipt_id="decision-1",
+        task_type="refund_approval",
+        route="frontier",
+        inclusion=0.1,
+        status="answered",
+        outcome="approve",
+    )
+    kept = keep_shadow(book, shadow, kind="approve")
+    assert kept.cost_pico == 123_456_789
+    assert verify(book).problems == ()
+    book.record_here(call("decision-1", purpose="shadow", seat=2))
+    (problem,) = verify(book).problems
+    assert "its shadow cost 123456789 pico-dollars, its calls 246913578" in problem
+
+
+def test_a_decision_has_one_shadow(book: Ledger) -> None:
+    keep(book, "decision-1")
+    shadow = Shadow(
+        receipt_id="decision-1", task_type="t", route="f", inclusion=1.0, status="dropped"
+    )
+    keep_shadow(book, shadow, kind="approve")
+    with pytest.raises(LedgerError, match="holds this record already"):
+        keep_shadow(book, shadow, kind="approve")
