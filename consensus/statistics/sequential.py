@@ -12,7 +12,7 @@ combined with production's, p1 and p2, in a rule between Bonferroni's and Fisher
 ``a + c·ln(1/a)``. Every p0 must be rejected. So with alarms at ``p ≤ alpha`` a row as good as its
 profile gives a false one with probability at most alpha within any first ``horizon`` days, whatever
 the true rate is, however often one looks. (Fisher's rule alone never rejects a rate that the
-profile makes implausible by itself; Bonferroni's alone needs twice the decisions.)
+profile makes implausible by itself; Bonferroni's alone throws away what both say together.)
 
 **A mean** (:func:`mean_excess`). Costs and lengths have no known upper end, but none is negative,
 which is enough to bet that the mean is above m: ``1 + b·(x/m - 1)`` is never negative for b < 1

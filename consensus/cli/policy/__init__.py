@@ -7,7 +7,17 @@ from __future__ import annotations
 
 import typer
 
-from consensus.cli.policy import accept, check, classify, export, promote, propose, refresh, schema, show
+from consensus.cli.policy import (
+    accept,
+    check,
+    classify,
+    export,
+    promote,
+    propose,
+    refresh,
+    schema,
+    show,
+)
 
 __all__ = ["app"]
 

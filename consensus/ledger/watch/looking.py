@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from consensus.policy.table import PolicyTable
     from consensus.policy.watch_settings import Monitor
 
-__all__ = ["Look", "Prices", "Watched", "look"]
+__all__ = ["Look", "Prices", "Watched", "look", "standing"]
 
 
 class Prices(Protocol):
@@ -147,16 +147,28 @@ def look(
         opened=tuple(opened),
         closed=tuple(closed),
         open=kept.incidents(ledger),
-        rows=tuple(
-            Watched(
-                name,
-                0 if row.profile is None else row.profile.n,
-                row.demoted,
-                readings[name],
-            )
-            for name, row in rows.items()
-        ),
+        rows=_watched(rows, readings),
         unwatched=tuple(name for name, row in table.tasks.items() if row.profile is None),
+    )
+
+
+def standing(ledger: Ledger, table: PolicyTable) -> tuple[Watched, ...]:
+    """Every watched row as the last look left it; nothing is read anew, counted or opened.
+
+    Raises:
+        LedgerError: the ledger cannot be read.
+    """
+    rows = baselines(table)
+    _, counts = ledger.read(load)
+    return _watched(rows, {n: _readings(table, row, counts.get(n)) for n, row in rows.items()})
+
+
+def _watched(
+    rows: Mapping[str, Baseline], readings: Mapping[str, tuple[Reading, ...]]
+) -> tuple[Watched, ...]:
+    return tuple(
+        Watched(name, 0 if row.profile is None else row.profile.n, row.demoted, readings[name])
+        for name, row in rows.items()
     )
 
 

@@ -308,9 +308,30 @@ async def test_without_watch_and_alarms_the_last_two_are_open(tmp_path: Path) ->
     run = await measured(tmp_path)
     at = ground(tmp_path, certified(tmp_path, run))
     for number, name in ((9, "watch"), (10, "alarms")):
-        if name not in PolicyTable.model_fields:
-            assert f"[{name}]" in item(number, at).missing[0]
+        assert f"[{name}]" in item(number, at).missing[0]
         assert not item(number, at).closed
+
+
+@pytest.mark.parametrize(
+    ("settings", "number", "missing"),
+    [
+        ("[watch]", 9, None),
+        ('[watch]\non = ["cost"]', 9, "leaves out disagreement and escalation"),
+        ("[alarms]", 10, None),
+        ("[alarms]\nescalation_ratio = 1.5", 10, "until escalations are 1.5 times"),
+        ('[alarms]\nmute = ["escalation"]', 10, "mutes escalations"),
+        ("[alarms]\nlog = false", 10, "tells nobody"),
+    ],
+)
+def test_what_is_watched_and_who_is_told_is_read_and_not_only_there(
+    tmp_path: Path, settings: str, number: int, missing: str | None
+) -> None:
+    path = tmp_path / "project.toml"
+    path.write_text(f"{POLICY}\n{settings}\n", encoding="utf-8")
+    said = item(number, ground(tmp_path, load_policy(path))).missing
+    about = [one for one in said if "profile to watch" not in one]
+    assert bool(about) == (missing is not None), about
+    assert missing is None or missing in about[0]
 
 
 def test_a_policy_is_found_beside_the_audit_that_is_on_disk(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from consensus.errors import LedgerError
 from consensus.ledger import Ledger
 from consensus.ledger.schema import incidents as incident_table
 from consensus.ledger.shadows import Shadow, keep_shadow
-from consensus.ledger.watch import acknowledge, incidents, look
+from consensus.ledger.watch import acknowledge, incidents, look, standing
 from consensus.ledger.watch import state as watch_state
 from consensus.ledger.watch.observe import Cursor
 from consensus.orchestrators.checks import Check, Judgement
@@ -297,3 +297,12 @@ def test_what_an_incident_holds_has_no_judged_text(ledger: Ledger, tmp_path: Pat
     keep(ledger, day_of(0, 200, 80))
     found = look(ledger, table_of(tmp_path / "p"), now=START + DAY)
     assert "Unused, 12 days old" not in str(found.to_json())
+
+
+def test_how_rows_stand_is_read_without_a_look(ledger: Ledger, tmp_path: Path) -> None:
+    table = table_of(tmp_path / "p")
+    keep(ledger, day_of(0, 40, 4))
+    found = look(ledger, table, now=START + DAY)
+    keep(ledger, day_of(1, 40, 40))
+    assert standing(ledger, table) == found.rows
+    assert incidents(ledger) == ()
