@@ -474,12 +474,18 @@ def _words(way: Route) -> str:
     seats = f" × {first.seats}" if first.seats > 1 else ""
     models = list(dict.fromkeys(first.models))
     shown = ", ".join(models[:3]) + (f" and {len(models) - 3} more" if len(models) > 3 else "")
-    return " → ".join([f"{shown}{seats}", *(hop.name for hop in later)])
+    said = " → ".join([f"{shown}{seats}", *(hop.name for hop in later)])
+    return f"mixture: {said} and others" if way.others else said
 
 
 def _remarks(flow: Flow, way: Route, measured: Measurement) -> tuple[str, ...]:
     """What a reader must know of one line."""
     said: list[str] = []
+    if way.others:
+        said.append(
+            "a mixture of strategies: its worst case and its split over models are the first "
+            "strategy's" + ("" if measured.n else ", and so are its assumed dollars")
+        )
     if not measured.n:
         said.append(
             "assumed: expected tokens at list prices"

@@ -308,6 +308,26 @@ def test_a_profile_s_frontier_brings_its_own_deviation_and_time() -> None:
     assert wide / narrow == pytest.approx((1 + 5**2) ** 0.5, rel=0.1)
 
 
+MIXED = """\
+[strategies.plain]
+orchestrator = "single"
+[strategies.strong]
+orchestrator = "single"
+models = ["x/front"]
+[tasks.t]
+mix = [{ share = 0.6, strategy = "plain" }, { share = 0.4, strategy = "strong" }]
+"""
+
+
+def test_a_mixture_says_what_of_it_is_only_its_first_strategy() -> None:
+    (line,) = one(MIXED + PROFILE).types
+    assert line.route == "mixture: x/small and others"
+    assert line.after == pytest.approx(10_000 * 0.004)
+    assert line.notes[0].endswith("are the first strategy's")
+    (assumed,) = one(MIXED).types
+    assert "so are its assumed dollars" in assumed.notes[0]
+
+
 def test_equal_seeds_give_equal_projections() -> None:
     assert one() == one()
 
