@@ -7,6 +7,7 @@ import base64
 import json
 import shutil
 import tempfile
+from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -24,7 +25,7 @@ class Browser:
         self._socket = socket
         self._number = 0
         self._answers: dict[int, asyncio.Future[dict[str, Any]]] = {}
-        self._loaded = asyncio.Event()
+        self._loaded: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
         self.session: str | None = None
         self.console: list[str] = []
         self.asked: list[str] = []
@@ -38,8 +39,8 @@ class Browser:
             self._event(data.get("method"), data.get("params", {}))
 
     def _event(self, name: str | None, params: dict[str, Any]) -> None:
-        if name == "Page.loadEventFired":
-            self._loaded.set()
+        if name == "Page.lifecycleEvent" and params["name"] == "load":
+            self._loaded[params["loaderId"]].set()
         elif name == "Runtime.consoleAPICalled":
             self.console.append(str(params["args"]))
         elif name == "Runtime.exceptionThrown":
@@ -74,9 +75,9 @@ class Browser:
         )
 
     async def go(self, address: str) -> None:
-        self._loaded.clear()
-        await self.send("Page.navigate", url=address)
-        await asyncio.wait_for(self._loaded.wait(), 60)
+        """Open an address and wait until this very document has loaded."""
+        loader = (await self.send("Page.navigate", url=address))["loaderId"]
+        await asyncio.wait_for(self._loaded[loader].wait(), 60)
 
     async def run(self, script: str) -> Any:
         """The value of an expression in the page; promises are waited for."""
@@ -153,6 +154,7 @@ async def browser() -> AsyncIterator[Browser]:
                 tab.session = attached["sessionId"]
                 for domain in ("Page", "Runtime", "Log", "Network"):
                     await tab.send(f"{domain}.enable")
+                await tab.send("Page.setLifecycleEventsEnabled", enabled=True)
                 try:
                     yield tab
                 finally:

@@ -12,8 +12,9 @@ import pytest_asyncio
 
 from consensus.ledger import Ledger
 from consensus.server.page import read_page, render_page
+from consensus.tasks import Choose
 from tests.server.page.browser import Browser, browser
-from tests.server.page.fixtures import EVIL, table, usual
+from tests.server.page.fixtures import EVIL, decide, table, usual
 from tests.server.serving import TASK, serving
 
 pytestmark = pytest.mark.needs("browser")
@@ -60,6 +61,23 @@ def file(tmp_path: Path) -> str:
     return (tmp_path / "page.html").as_uri()
 
 
+OUTSIDE = f"""(() => {{ {SEEN}
+  return [...document.querySelectorAll("main *, .receipt.open *")].filter((one) =>
+    !one.closest(".scroll, svg") && seen(one) && !one.closest(".out")
+    && one.getBoundingClientRect().right > innerWidth + 1).map((one) => one.outerHTML);
+}})()"""
+CONTRAST = f"""(() => {{ {SEEN}
+  const texts = "p, dt, dd, h1, h2, h3, th, td, small, a, button, li, summary, .badge";
+  return [...document.querySelectorAll(texts)]
+    .filter((one) => seen(one)).map((one) => [contrast(one), one.outerHTML])
+    .reduce((a, b) => (a[0] < b[0] ? a : b));
+}})()"""
+SCALES = f"""(() => {{ {SEEN}
+  return [...document.querySelectorAll("svg")].filter(seen).map(
+    (svg) => svg.getBoundingClientRect().width / svg.viewBox.baseVal.width);
+}})()"""
+
+
 @pytest.mark.parametrize(("width", "theme"), [(1280, "light"), (390, "dark"), (320, "light")])
 async def test_a_page_is_whole_and_readable_at_any_width_and_in_both_lights(
     tab: Browser, file: str, width: int, theme: str
@@ -68,27 +86,37 @@ async def test_a_page_is_whole_and_readable_at_any_width_and_in_both_lights(
     await tab.go(file)
     assert await tab.run("document.title.startsWith('(3)')")
     assert await tab.run("document.documentElement.scrollWidth - innerWidth") <= 0
-    outside = f"""(() => {{ {SEEN}
-      return [...document.querySelectorAll("main *")].filter((one) =>
-        !one.closest(".scroll, svg") && seen(one) && !one.closest(".out")
-        && one.getBoundingClientRect().right > innerWidth + 1).map((one) => one.outerHTML);
-    }})()"""
-    assert await tab.run(outside) == []
-    worst = f"""(() => {{ {SEEN}
-      const texts = "p, dt, dd, h1, h2, h3, th, td, small, a, button, li, summary, .badge";
-      return [...document.querySelectorAll(texts)]
-        .filter((one) => seen(one)).map((one) => [contrast(one), one.outerHTML])
-        .reduce((a, b) => (a[0] < b[0] ? a : b));
-    }})()"""
-    least, where = await tab.run(worst)
+    assert await tab.run(OUTSIDE) == []
+    least, where = await tab.run(CONTRAST)
     assert least >= 4.5, where
-    scaled = f"""(() => {{ {SEEN}
-      return [...document.querySelectorAll("svg")].filter(seen).map(
-        (svg) => svg.getBoundingClientRect().width / svg.viewBox.baseVal.width);
-    }})()"""
     # Drawn for the width they are shown at; a telephone of 320 is the narrowest there is.
-    assert min(await tab.run(scaled)) > (0.8 if width < 390 else 0.92)
+    assert min(await tab.run(SCALES)) > (0.8 if width < 390 else 0.92)
+    await tab.click('a[href="#receipt=hostile-1"]')
+    await tab.until(OPEN)
+    assert await tab.run(OUTSIDE) == []
+    least, where = await tab.run(CONTRAST)
+    assert least >= 4.5, where
     assert tab.asked == [file]
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+async def test_names_without_an_end_stay_within_the_window(
+    tab: Browser, tmp_path: Path, width: int
+) -> None:
+    long = "w" * 120
+    with Ledger(tmp_path / "long.db") as book:
+        for place in range(3):
+            task = Choose(type=f"t{long}{place}", id=long * 3, subject=long, options=[long, "b"])
+            decide(book, f"{long[:90]}-{place}", task=task, answers=[long, "b"], served_model=long)
+        text = render_page(read_page(book, table(tmp_path), text=True))
+    (tmp_path / "long.html").write_text(text, encoding="utf-8")
+    await tab.size(width, 900)
+    await tab.go((tmp_path / "long.html").as_uri())
+    assert await tab.run("document.documentElement.scrollWidth - innerWidth") <= 0
+    assert await tab.run(OUTSIDE) == []
+    await tab.click("#newest a")
+    await tab.until(OPEN)
+    assert await tab.run(OUTSIDE) == []
 
 
 async def test_a_receipt_opens_by_a_click_and_closes_by_escape_where_one_was(
