@@ -6,8 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from consensus.batching import Batching, Event
+from consensus.errors import DeclarationError
 
-__all__ = ["BatchNotes", "batching"]
+__all__ = ["BatchNotes", "batching", "not_under_way"]
 
 
 class BatchNotes:
@@ -65,3 +66,17 @@ def batching(journal: Path) -> tuple[Batching, BatchNotes]:
     """Batches with this journal, and their notes."""
     notes = BatchNotes(journal)
     return Batching(journal, tell=notes), notes
+
+
+def not_under_way(journal: Path) -> None:
+    """Refuse to ask live what is, or was, being asked in batches: it would be paid twice.
+
+    Raises:
+        DeclarationError: the journal is there.
+    """
+    if journal.exists():
+        raise DeclarationError(
+            "batches of this job are under way, and are paid",
+            where=str(journal),
+            fix="add --batch to take them up; or remove this file, and pay again",
+        )

@@ -143,12 +143,14 @@ def decide(
                 f"--{next(iter(given))} describes one task; --input holds many"
             )
         many = concurrency or (IN_BATCHES if batch else 100)
-        if batch:
-            from consensus.cli._batch_notes import batching
+        from consensus.cli._batch_notes import batching, not_under_way
 
-            batches, notes = batching(output.with_name(f"{output.name}.batches.jsonl"))
+        journal = output.with_name(f"{output.name}.batches.jsonl")
+        if batch:
+            batches, notes = batching(journal)
             engine = Engine(policy, ledger=ledger, batch=batches)
         else:
+            not_under_way(journal)
             notes, engine = None, Engine(policy, ledger=ledger)
         return asyncio.run(
             _file(

@@ -55,6 +55,17 @@ def test_killed_while_its_batch_is_under_way_the_same_command_fetches_it(
             time.sleep(0.05)
         first.send_signal(signal.SIGKILL)
     assert not (tmp_path / "out.jsonl").exists()
+    live = subprocess.run(
+        [part for part in command(tmp_path) if part != "--batch"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert live.returncode != 0
+    assert "add --batch to take them up" in live.stderr
     loopback_thread.batches.after_looks = 1
     again = subprocess.run(
         command(tmp_path, "--json"),

@@ -235,17 +235,21 @@ async def _go(
             )
             _show_estimate(estimate, as_json=as_json, batch=batch)
             return 0
+        from consensus.cli._batch_notes import batching, not_under_way
+
         batches = notes = None
         if batch:
-            from consensus.cli._batch_notes import batching
-
             batches, notes = batching(out / "batches.jsonl")
+        else:
+            not_under_way(out / "batches.jsonl")
         with _Display(held, disable=quiet) as display:
             if notes is not None and not quiet:
                 notes.tell = display.say
             outcome = await held.go(
                 max_usd=max_usd, concurrency=concurrency, progress=display.done, batch=batches
             )
+        if notes is not None and outcome.complete:
+            notes.forget()
     if as_json:
         print_json(_as_json(outcome))
     else:
