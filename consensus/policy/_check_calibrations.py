@@ -58,7 +58,8 @@ def check_calibrations(
 
 def _check_without(found: Findings, resolved: Resolved, hops: tuple[Hop, ...]) -> None:
     aggregator = hops[0].spec.aggregator
-    if aggregator in LEARNING:
+    scored = hops[0].spec.ballot == "scores"  # what is asked for needs no labels to be read
+    if aggregator in LEARNING and not (aggregator == "scores" and scored):
         start = "a softmax of stated confidences" if aggregator == "weighted" else "a cold start"
         if aggregator == "scores":
             start = "the median of a score, a cold start elsewhere"

@@ -14,7 +14,9 @@ from consensus.engine import Engine
 from consensus.errors import PolicyError
 from consensus.ledger.receipts import Receipt, replay
 from consensus.models.protocol import Request
-from tests.engine_fixtures import engine_of
+from consensus.policy.check import check
+from consensus.policy.load import load_policy
+from tests.engine_fixtures import engine_of, policy_file
 from tests.loopback.asking import RequestInfo
 from tests.loopback.replies import Reply
 from tests.loopback.server import LoopbackProvider
@@ -143,6 +145,12 @@ def test_a_lead_that_cannot_be_known_is_refused_in_one_line(
     with pytest.raises(PolicyError, match=said) as caught:
         engine_of(tmp_path, rows)
     assert "policy.toml:" in str(caught.value)
+
+
+def test_scored_ballots_without_a_calibration_are_no_finding(tmp_path: Path) -> None:
+    file = policy_file(tmp_path, ROW)
+    codes = {finding.code for finding in check(load_policy(file, strict=False))}
+    assert "uncalibrated" not in codes
 
 
 HAIKU, NANO = "anthropic/claude-haiku-5-5", "openai/gpt-5.4-nano"
