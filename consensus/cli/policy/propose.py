@@ -93,7 +93,8 @@ def propose(
 
     Candidates (single models, votes, cascades, calibrated panels, coins between two) are measured
     as the engine would serve them, chosen on half of the cases, and certified on the other half
-    against the floor of their consequence. What is slower than the audit allows is left out. Nothing is called, except by --by single, consensus or debate.
+    against the floor of their consequence. What is slower than the audit allows is left
+    out. Nothing is called, except by --by single, consensus or debate.
 
     Example:
       consensus policy propose runs/refunds --out proposal.json
