@@ -34,9 +34,13 @@ def migrate(
     Cut short, it goes on where it was when it is run again. At the end rows, values and sums of
     both are compared, table by table; exit 1 if they differ. The source is left as it is.
 
-    Example: export CONSENSUS_LEDGER_URL=postgresql://me:secret@db.internal/consensus, then
-    consensus ledger migrate .consensus/ledger.db CONSENSUS_LEDGER_URL, then in the policy
-    [ledger] url_env = "CONSENSUS_LEDGER_URL" in place of path.
+    Example, with the URL in a variable:
+
+    export CONSENSUS_LEDGER_URL=postgresql://me:secret@db.internal/consensus
+
+    consensus ledger migrate .consensus/ledger.db CONSENSUS_LEDGER_URL
+
+    From then on the policy says \\[ledger] url_env = "CONSENSUS_LEDGER_URL" in place of path.
     """
     from consensus.ledger.page import safe_json
     from consensus.ledger.store import Ledger
