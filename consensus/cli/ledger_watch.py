@@ -10,6 +10,7 @@ import typer
 
 from consensus.cli._console import note, print_json, stdout
 from consensus.cli._ledger import Json, LedgerOption, PolicyOption, opened
+from consensus.errors import ConsensusError
 
 if TYPE_CHECKING:
     from consensus.ledger.watch.incident import Incident
@@ -34,8 +35,8 @@ def watch(
 ) -> None:
     """Hold production against each row's profile; open incidents, tell of them, demote.
 
-    Only what is new since the last look is read. An incident is told once, by the channels of
-    [alarms]. A rate alarms where it is more than 15 % over the profile's and a test that holds
+    Only what is new since the last look is read. An incident is told once, by every channel that
+    the policy's alarms name. A rate alarms where it is more than 15 % over the profile's and a test that holds
     whenever one looks rejects; design/watching.md has its measured error and delay.
 
     Example:
@@ -62,18 +63,24 @@ def watch(
         )
 
         async def look() -> None:
-            while True:
-                found = await watcher.once()
-                if as_json:
-                    print_json(found.to_json())
-                elif found.open or not quiet:
-                    _show(found, demoted=_demoted(tables[0]))
-                if once:
-                    return
-                await asyncio.sleep(tables[0].watch.every_s)
-                await again()
+            found = await watcher.once()
+            if as_json:
+                print_json(found.to_json())
+            elif found.open or not quiet:
+                _show(found, demoted=_demoted(tables[0]))
 
-        asyncio.run(look())
+        async def on_and_on() -> None:
+            while True:
+                try:
+                    await look()
+                    await asyncio.sleep(tables[0].watch.every_s)
+                    await again()
+                except ConsensusError as error:
+                    # A lock, or a policy that is being edited: the next look may fare better.
+                    note(f"error: {error}")
+                    await asyncio.sleep(tables[0].watch.every_s)
+
+        asyncio.run(look() if once else on_and_on())
 
 
 def incidents(
