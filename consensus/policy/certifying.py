@@ -30,7 +30,7 @@ from consensus.statistics import (
     rate_bound,
 )
 
-__all__ = ["Evidence", "Ruling", "certify", "evidence_of", "route_sha256"]
+__all__ = ["Evidence", "Ruling", "certify", "clears", "evidence_of", "route_sha256"]
 
 
 class Evidence(NamedTuple):
@@ -128,11 +128,17 @@ def _passed(
     if grid:
         p_values = [floor_p_value(values, floor, delta=delta) for values in sequence]
         return learn_then_test(p_values, delta=delta)
+    return clears([rate_bound(values, delta=delta).bound for values in sequence], floor)
+
+
+def clears(bounds: Sequence[float], floor: float) -> tuple[bool, ...]:
+    """Fixed-sequence testing by the bounds themselves: what is shown and what is tested is one.
+
+    A route clears the floor if its own bound does, and that of every route before it.
+    """
     passed: list[bool] = []
-    for values in sequence:
-        # The bound itself is compared, so that what is shown and what was tested are one number.
-        good = rate_bound(values, delta=delta).bound >= floor
-        passed.append(good and all(passed))
+    for bound in bounds:
+        passed.append(bound >= floor and all(passed))
     return tuple(passed)
 
 
