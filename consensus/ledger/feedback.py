@@ -451,15 +451,17 @@ def queue(
 
     def read(connection: Connection) -> Sequence[Waiting]:
         found: list[Waiting] = []
-        for row in connection.execute(query.execution_options(yield_per=1000)).mappings():
-            escalated = row["action"] == "escalate"
-            if not escalated and not drawn(row["receipt_id"], audit):
-                continue
-            given = {name: value for name, value in row.items() if name != "action"}
-            why = "escalated" if escalated else "audit"
-            found.append(Waiting(**given, why=why, inclusion=1.0 if escalated else audit))
-            if limit is not None and len(found) >= limit:
-                break
+        # Left early, a stream from a server must be closed.
+        with connection.execute(query.execution_options(yield_per=1000)) as rows:
+            for row in rows.mappings():
+                escalated = row["action"] == "escalate"
+                if not escalated and not drawn(row["receipt_id"], audit):
+                    continue
+                given = {name: value for name, value in row.items() if name != "action"}
+                why = "escalated" if escalated else "audit"
+                found.append(Waiting(**given, why=why, inclusion=1.0 if escalated else audit))
+                if limit is not None and len(found) >= limit:
+                    break
         return found
 
     return tuple(ledger.read(read))
