@@ -346,6 +346,19 @@ async def test_a_job_that_died_before_it_heard_of_its_batch_finds_it(
     assert loopback_env.log.paid_twice == {}
 
 
+async def test_a_batch_that_the_provider_has_forgotten_is_asked_again(
+    tmp_path: Path, loopback_env: LoopbackProvider
+) -> None:
+    with pytest.raises(LedgerError):
+        await _job(tmp_path, kill_at="submitted")
+    begun = len(loopback_env.batches.made)
+    loopback_env.batches.made.clear()
+    _, rows = await _job(tmp_path)
+    assert begun >= 1
+    assert [row["action"] for row in rows] == ["act"] * 6
+    assert len(loopback_env.batches.made) == 2
+
+
 async def test_another_anthropic_batch_of_the_same_size_is_not_taken_for_ours(
     tmp_path: Path, loopback_env: LoopbackProvider
 ) -> None:

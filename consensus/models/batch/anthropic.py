@@ -90,7 +90,9 @@ class AnthropicBatches(AnthropicClient):
         batch = await _asked(self._client().messages.batches.retrieve(batch_id))
         total = _total(batch)
         ended = batch.processing_status == "ended"
-        return BatchState(ended, total, total - batch.request_counts.processing)
+        gone = "archived" if batch.archived_at is not None else None
+        done = total - batch.request_counts.processing
+        return BatchState(ended, total, done, gone, again=gone is not None)
 
     async def results(self, batch_id: str) -> dict[str, Outcome]:
         """What became of its items."""
@@ -175,6 +177,7 @@ async def _asked(work: Awaitable[T]) -> T:
             status=caught.status_code,
             kinds=(caught.type,),
             prose=getattr(caught, "api_message", None),
+            what="knows no such batch (404)" if caught.status_code == 404 else None,
             headers=caught.response.headers,
             request_id=caught.request_id,
         )

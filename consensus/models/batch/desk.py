@@ -257,7 +257,16 @@ class Desk:
         """Wait for a batch and hand out what became of its items."""
         batch_id = submission.batch_id
         assert batch_id is not None  # noqa: S101 - it was submitted or found
-        state = await self._until_ended(batch_id)
+        try:
+            state = await self._until_ended(batch_id)
+        except ProviderError as error:
+            if error.failure != "not_found":
+                raise
+            # A provider keeps results for a month only: what it has forgotten is asked again.
+            self._say("failed", batch_id, len(submission.ids), said="no longer there")
+            self._journal.died(submission)
+            await self._again(submission.ids)
+            return
         if state.failed is not None:
             self._say("failed", batch_id, state.total, said=state.failed)
             self._journal.died(submission)

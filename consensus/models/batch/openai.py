@@ -207,6 +207,7 @@ async def _asked(work: Awaitable[T]) -> T:
             status=caught.status_code,
             kinds=(caught.code, caught.type),
             prose=caught.message,
+            what="has no batches here (404)" if caught.status_code == 404 else None,
             headers=caught.response.headers,
             request_id=caught.request_id,
         )
