@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from consensus.cli._console import note, print_json, stdout
-from consensus.errors import DeclarationError
 
 if TYPE_CHECKING:
     from consensus.server.keys import KeyRing
@@ -104,11 +103,7 @@ def serve(
         grace_s=grace,
     )
     place = _keys_file(keys)
-    if keys is not None and not place.exists():
-        raise DeclarationError(
-            "there is no such file of keys", where=str(place), fix="consensus serve keys new"
-        )
-    ring = KeyRing(place) if place.exists() else None
+    ring = KeyRing(place) if keys is not None or place.exists() else None
     check_exposure(settings, ring)
     _log_to_stderr(access=not quiet)
     return asyncio.run(_serve(settings, ring, policy, ledger, reload=reload, watch=watch))
@@ -126,6 +121,7 @@ async def _serve(
     from consensus.engine import Engine
     from consensus.server.running import bind, make_server
     from consensus.server.service import Service
+    from consensus.server.settings import is_loopback
     from consensus.telemetry import Metrics, Telemetry
 
     telemetry = Telemetry(metrics=Metrics())
@@ -136,12 +132,14 @@ async def _serve(
         server = make_server(service)
         listening = bind(settings)
         port = listening.getsockname()[1]
-        who = "no keys: this machine only" if ring is None else f"{len(ring.keys())} keys"
+        who = "no keys: this machine only" if ring is None else f"keys: {len(ring.keys())}"
         shown = f"[{settings.host}]" if ":" in settings.host else settings.host
         note(
-            f"listening on http://{shown}:{port} ({who}; policy {engine.table.source}, "
-            f"{len(engine.table.tasks)} task types)"
+            f"listening on http://{shown}:{port} ({who}; policy: {engine.table.source}; "
+            f"task types: {len(engine.table.tasks)})"
         )
+        if not is_loopback(settings.host):
+            note("this is plain HTTP: put a proxy with TLS before it, for keys travel in the clear")
         await server.serve(sockets=[listening])
     return 130 if server.interrupted else 0
 

@@ -105,6 +105,12 @@ def load_keys(path: Path) -> dict[str, ApiKey]:
     """
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(
+            "there is no such file of keys",
+            where=str(path),
+            fix="consensus serve keys new --types TYPE",
+        ) from None
     except OSError as error:
         raise DataError(f"cannot be read: {error.strerror}", where=str(path)) from None
     except ValueError as error:  # not TOML, not UTF-8; neither message quotes a value
