@@ -84,7 +84,7 @@ def page_data(
         "format": PAGE_FORMAT,
         "made": moment_text(moment),
         "since": None if since is None else moment_text(since),
-        "first": moment_text(shown.starts[0]) if shown.starts else None,
+        "first": None if shown.first is None else moment_text(shown.first),
         "ledger": ledger.where,
         "policy": {"source": table.source, "version": table.version_hash},
         "text": text,

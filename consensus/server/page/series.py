@@ -63,12 +63,14 @@ class Overview:
         step: seconds of a bucket.
         starts: where each bucket begins, in seconds since 1970; without gaps.
         types: by task type, a bucket for each of ``starts``.
+        first: when the first decision was kept, in seconds since 1970; None without any.
     """
 
     report: CostReport
     step: int
     starts: tuple[int, ...]
     types: dict[str, tuple[Bucket, ...]]
+    first: float | None = None
 
 
 def overview(
@@ -107,7 +109,8 @@ def overview(
         bucket = found[task_type][min(max(0, place), len(starts) - 1)]
         bucket.compared += 1
         bucket.agreed += int(agrees)
-    return Overview(report, step, starts, {name: tuple(found[name]) for name in sorted(found)})
+    types = {name: tuple(found[name]) for name in sorted(found)}
+    return Overview(report, step, starts, types, first)
 
 
 def _step(first: float, last: float, report: CostReport) -> int:
