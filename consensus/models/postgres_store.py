@@ -2,7 +2,7 @@
 
 For those who have the ledger there already and no Redis. The tables are ``UNLOGGED`` but for
 budgets: a server that crashes forgets the last minute and no money. Every journey holds an advisory
-lock of its provider, so processes take turns at it: some hundred admissions a second, not more.
+lock of its provider, so processes take turns at it.
 """
 
 from __future__ import annotations
