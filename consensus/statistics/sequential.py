@@ -5,14 +5,17 @@ true profile rate p0 the product over decisions of ``r^x / (1 + (r - 1)·p0)`` i
 as long as production is no worse than p0, for every odds ratio r > 1: an e-process (Ramdas et al.,
 Statistical Science 2023). Odds ratios are mixed, and so are the days on which the drift may have
 begun: ``R_t = (1 + R_{t-1})·L_t`` sums the e-processes that began on every day (the e-detector of
-Shin, Ramdas & Rinaldo, NEJSDS 2024), so ``P(R ever ≥ c within d days) ≤ d/c``. The profile's own
-uncertainty is not estimated away: for *every* p0 its exact p-value ``P(Bin(n0, p0) ≤ k0)`` is
-combined with production's, p1 and p2, in a rule between Bonferroni's and Fisher's: reject p0 if
-``p1 ≤ a`` or ``p1·p2 ≤ c``, which for independent p-values happens with probability at most
-``a + c·ln(1/a)``. Every p0 must be rejected. So with alarms at ``p ≤ alpha`` a row as good as its
-profile gives a false one with probability at most alpha within any first ``horizon`` days, whatever
-the true rate is, however often one looks. (Fisher's rule alone never rejects a rate that the
-profile makes implausible by itself; Bonferroni's alone throws away what both say together.)
+Shin, Ramdas & Rinaldo, NEJSDS 2024), so ``P(R ever ≥ c within d days) ≤ d/c``. Half of the weight
+is on the first day alone: production that differs mostly does from its first day on.
+
+The profile's own uncertainty is not estimated away: for *every* p0 its exact p-value
+``P(Bin(n0, p0) ≤ k0)`` is combined with production's, p1 and p2, in a rule between Bonferroni's and
+Fisher's: reject p0 if ``p1 ≤ a`` or ``p1·p2 ≤ c``, which for independent p-values happens with
+probability at most ``a + c·ln(1/a)``. Every p0 must be rejected. So with alarms at ``p ≤ alpha`` a
+row as good as its profile gives a false one with probability at most alpha within any first
+``horizon`` days, whatever the true rate is, however often one looks. (Fisher's rule alone never
+rejects a rate that the profile makes implausible by itself; Bonferroni's alone throws away what
+both say together.)
 
 **A mean** (:func:`mean_excess`). Costs and lengths have no known upper end, but none is negative,
 which is enough to bet that the mean is above m: ``1 + b·(x/m - 1)`` is never negative for b < 1
@@ -117,7 +120,7 @@ class RateTest:
         days = _days(counts)
         logs = np.full(self._growth.shape, -np.inf)
         for n, k in days:
-            logs = self._add(logs, n, k)
+            logs = np.logaddexp(0.0, logs) + self._gain(n, k)
         return self._judge(logs, days)
 
     def each(self, counts: ArrayLike) -> Iterator[Excess]:
@@ -125,18 +128,17 @@ class RateTest:
         days = _days(counts)
         logs = np.full(self._growth.shape, -np.inf)
         for last, (n, k) in enumerate(days, start=1):
-            logs = self._add(logs, n, k)
+            logs = np.logaddexp(0.0, logs) + self._gain(n, k)
             yield self._judge(logs, days[:last])
 
-    def _add(self, logs: Floats, n: float, k: float) -> Floats:
-        """One day more: an e-process that begins with it joins those that go on."""
-        return np.logaddexp(0.0, logs) + (k * self._logs - n * self._growth)
+    def _gain(self, n: float, k: float) -> Floats:
+        """What some decisions do to the logarithm of every e-process."""
+        return np.asarray(k * self._logs - n * self._growth, dtype=float)
 
     def _judge(self, logs: Floats, days: Floats) -> Excess:
         if not len(days) or not days[:, 0].sum():
             return Excess(1.0, 0.0, 0, 0, 0.0, 0.0)
-        top = logs.max(axis=1)
-        log_e = top + np.log(np.exp(logs - top[:, None]).mean(axis=1)) - math.log(self.horizon)
+        log_e = _mixed(self._gain(*days.sum(axis=0)), logs, self.horizon)
         both = _together(self._explains, np.exp(-np.maximum(log_e, 0.0)))
         worst = int(both.argmax())
         since = self._since(days, worst)
@@ -207,8 +209,7 @@ def mean_excess(
     gains = np.array([np.asarray(day[2], dtype=float) for day in days])
     for gain in gains:
         logs = np.logaddexp(0.0, logs) + gain
-    top = float(logs.max())
-    log_e = top + math.log(float(np.exp(logs - top).mean())) - math.log(horizon)
+    log_e = float(_mixed(gains.sum(axis=0), logs, horizon))
     since = int(np.cumsum(gains[::-1], axis=0)[::-1].max(axis=1).argmax())
     n = sum(day[0] for day in days[since:])
     total = float(sum(day[1] for day in days[since:]))
@@ -220,6 +221,19 @@ def mean_excess(
         total=total,
         ratio=_ratio(total, n, mean),
     )
+
+
+def _mixed(whole: Floats, sums: Floats, horizon: int) -> Floats:
+    """Logarithm of the mixture: over the last axis, and over the first day and every day.
+
+    Args:
+        whole: logarithms of the e-processes that began on the first day.
+        sums: logarithms of the sums of those that began on each day.
+    """
+    both = np.logaddexp(whole, sums - math.log(horizon)) - math.log(2)
+    top = both.max(axis=-1, keepdims=True)
+    mean = np.exp(both - top).mean(axis=-1)
+    return np.asarray(top[..., 0] + np.log(mean), dtype=float)
 
 
 _ALPHAS: Floats = np.exp(np.linspace(math.log(1e-12), math.log(0.5), 4000))

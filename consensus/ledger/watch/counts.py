@@ -24,7 +24,7 @@ RATES: tuple[Monitor, ...] = ("escalation", "undecided", "gate", "disagreement")
 MEANS: tuple[Monitor, ...] = ("cost", "output")
 
 DAYS_KEPT = 120
-"""Days with decisions of a row that are kept; a drift that began before is one that stays."""
+"""Days with decisions of a row that are kept apart; the older ones are one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ class Counts:
         gained = [float(log) for log in bet_logs(given, bound)]
         together = [a + b for a, b in zip(logs, gained, strict=True)] if logs else gained
         days[day] = (n + len(given), total + math.fsum(given), together)
-        _thin(days)
+        _thin_means(days)
 
     def forget(self, monitor: str) -> None:
         """Begin this monitor anew."""
@@ -151,6 +151,17 @@ def _excess(n: int, bad: int, horizon: int, days: tuple[tuple[int, int], ...]) -
     return _test(n, bad, horizon).after(days)
 
 
-def _thin(days: dict[int, Any]) -> None:
+def _thin(days: dict[int, list[int]]) -> None:
+    """Put the two oldest days together: what is counted from the first day on stays whole."""
     while len(days) > DAYS_KEPT:
-        del days[min(days)]
+        first, second = sorted(days)[:2]
+        later = days.pop(second)
+        days[first] = [a + b for a, b in zip(days[first], later, strict=True)]
+
+
+def _thin_means(days: dict[int, tuple[int, float, list[float]]]) -> None:
+    while len(days) > DAYS_KEPT:
+        first, second = sorted(days)[:2]
+        (n, total, logs), (more, sum_, gained) = days[first], days.pop(second)
+        together = [a + b for a, b in zip(logs, gained, strict=True)]
+        days[first] = (n + more, total + sum_, together)

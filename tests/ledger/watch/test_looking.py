@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
@@ -14,6 +15,7 @@ from consensus.ledger.schema import incidents as incident_table
 from consensus.ledger.shadows import Shadow, keep_shadow
 from consensus.ledger.watch import acknowledge, incidents, look, standing
 from consensus.ledger.watch import state as watch_state
+from consensus.ledger.watch.counts import Counts
 from consensus.ledger.watch.observe import Cursor
 from consensus.orchestrators.checks import Check, Judgement
 from consensus.policy.demotion import Demotion, demote, evidence_sha256
@@ -92,6 +94,22 @@ def test_decisions_of_one_instant_are_all_counted_over_pages(
     monkeypatch.setattr("consensus.ledger.watch.observe.PAGE", 7)
     keep(ledger, [decision(f"same-{i:03d}", START + 5) for i in range(40)])
     assert look(ledger, table_of(tmp_path / "p"), now=START + DAY).read == 40
+
+
+def test_days_that_are_too_many_become_one_and_nothing_is_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("consensus.ledger.watch.counts.DAYS_KEPT", 3)
+    counts = Counts("b")
+    for day in range(6):
+        counts.add_rate("escalation", day, 10, day)
+        counts.add_values("cost", day, [1.0, 2.0], 1.5)
+    assert counts.rates["escalation"] == {0: [40, 6], 4: [10, 4], 5: [10, 5]}
+    whole = Counts("b")
+    whole.add_values("cost", 0, [1.0, 2.0] * 4, 1.5)
+    assert counts.means["cost"][0][:2] == (8, 12.0)
+    assert counts.means["cost"][0][2] == pytest.approx(whole.means["cost"][0][2])
+    assert Counts.from_json(json.loads(json.dumps(counts.to_json()))) == counts
 
 
 def test_of_two_looks_at_once_one_counts(ledger: Ledger, tmp_path: Path) -> None:
