@@ -15,10 +15,12 @@ from consensus.batching import Batching, BatchSettings, Event
 from consensus.errors import DataError, DeclarationError, LedgerError
 from consensus.jobs import JobRun
 from consensus.models.protocol import CallRecord
+from consensus.telemetry import Telemetry
 from tests.engine_fixtures import engine_of
 from tests.loopback.batches import Fate
 from tests.loopback.replies import Reply
 from tests.loopback.server import LoopbackProvider
+from tests.telemetry.fixtures import Watched, attributes
 
 HAIKU, NANO, OPUS = "anthropic/claude-haiku-5-5", "openai/gpt-5.4-nano", "anthropic/claude-opus-5-5"
 
@@ -58,12 +60,13 @@ def engine_in(
     *,
     policy: str = POLICY,
     settings: BatchSettings = QUICK,
+    telemetry: Telemetry | None = None,
 ) -> Engine:
     file = folder / "policy.toml"
     file.write_text(policy)
     heard = [] if events is None else events
     batch = Batching(folder / "batches.jsonl", settings=settings, tell=heard.append)
-    return Engine(file, ledger=folder / "ledger.db", batch=batch)
+    return Engine(file, ledger=folder / "ledger.db", batch=batch, telemetry=telemetry)
 
 
 async def decided(engine: Engine, given: Sequence[Approve]) -> list[Decision]:
@@ -278,6 +281,14 @@ async def test_models_without_a_batch_endpoint_are_asked_live(tmp_path: Path) ->
     assert decision.action == "act"
     assert len(client.requests) == 1
     assert not batch.journal.exists()
+
+
+async def test_a_call_span_names_its_batch(tmp_path: Path, loopback_env: LoopbackProvider) -> None:
+    watched = Watched()
+    async with engine_in(tmp_path, telemetry=watched.telemetry) as engine:
+        await decided(engine, tasks(1))
+    told = {attributes(call)["consensus.batch.id"] for call in watched.calls()}
+    assert told == set(loopback_env.batches.made)
 
 
 def test_a_batch_goes_by_one_table(tmp_path: Path) -> None:

@@ -68,6 +68,8 @@ def completion_attributes(completion: Completion, records: Sequence[CallRecord])
     }
     if completion.request_id is not None:
         found[names.RESPONSE_ID] = completion.request_id
+    if completion.batch is not None:
+        found["consensus.batch.id"] = completion.batch
     if records and records[-1].replayed:
         found["consensus.replayed"] = True
     if records and records[-1].requested_model != records[0].requested_model:
