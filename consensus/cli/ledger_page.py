@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from consensus.cli._ledger import Json, LedgerOption, opened, print_json
+
 __all__ = ["page"]
 
 
@@ -49,9 +51,7 @@ def page(
             show_default=False,
         ),
     ] = None,
-    ledger: Annotated[
-        Path | None, typer.Option("--ledger", help="The ledger's file.", show_default=False)
-    ] = None,
+    ledger: LedgerOption = None,
     policy: Annotated[
         Path | None,
         typer.Option(
@@ -61,9 +61,7 @@ def page(
             show_default=False,
         ),
     ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print what the page shows as one JSON document.")
-    ] = False,
+    as_json: Json = False,
 ) -> None:
     """Write one page: decisions, cost, escalations against the profile, certificates, receipts.
 
@@ -77,9 +75,6 @@ def page(
     from consensus.cli._time import moment
     from consensus.cli.policy._shared import prompts_of
     from consensus.cli.policy.check import current_state
-    from consensus.ledger.page import safe_json
-    from consensus.ledger.place import ledger_path
-    from consensus.ledger.store import Ledger
     from consensus.policy.load import find_policy, load_policy
     from consensus.server.page import render_page
     from consensus.server.page.reading import read_page
@@ -89,7 +84,7 @@ def page(
     folder = find_policy(policy)
     table, prompts = load_policy(folder), prompts_of(folder)
     start = moment(since)
-    with Ledger(ledger_path(ledger, policy=policy), must_exist=True) as book:
+    with opened(ledger, policy) as book:
         for one in receipt or ():
             book.receipt(one)  # one that is not there is an error here, and no page
         data = read_page(
@@ -106,4 +101,4 @@ def page(
     if out is not None:
         write_text(out, render_page(data))
     if as_json:
-        typer.echo(safe_json(data))
+        print_json(data)

@@ -21,7 +21,7 @@ from consensus.panel.book import PromptBook
 from consensus.policy.rows import TaskRow
 from consensus.policy.staleness import Current, deaths
 from consensus.policy.table import PolicyTable
-from consensus.server.page.receipts import answer_text, moment_text, receipt_view
+from consensus.server.page.receipts import moment_text, receipt_view, whole_answer
 from consensus.server.page.series import Bucket, Overview, overview
 from consensus.statistics.intervals import wilson
 
@@ -252,7 +252,7 @@ def _row(one: DecisionSummary) -> dict[str, Any]:
         "kind": one.kind,
         "task_id": one.task_id,
         "action": one.action,
-        "outcome": answer_text(one.outcome),
+        "outcome": whole_answer(one.outcome),
         "probability": one.probability,
         "agreement": one.agreement,
         "ballots": one.ballots,

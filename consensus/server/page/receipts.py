@@ -17,7 +17,7 @@ from consensus.models.protocol import CallRecord
 from consensus.orchestrators.checks import Judgement
 from consensus.panel.book import PromptBook
 
-__all__ = ["HIDDEN", "answer_text", "moment_text", "receipt_view"]
+__all__ = ["HIDDEN", "moment_text", "receipt_view", "whole_answer"]
 
 HIDDEN = "not shown"
 """What stands for an answer that is judged text, where no text was asked for."""
@@ -88,7 +88,7 @@ def receipt_view(
     }
 
 
-def answer_text(answer: Answer | None) -> str | None:
+def whole_answer(answer: Answer | None) -> str | None:
     """An answer on paper: a ranking with its order, an object as JSON; None for none."""
     if answer is None or isinstance(answer, str):
         return answer
@@ -105,7 +105,7 @@ def moment_text(seconds: float) -> str:
 
 
 def _said(answer: Answer | None, *, named: bool) -> str | None:
-    return answer_text(answer) if named or answer is None else HIDDEN
+    return whole_answer(answer) if named or answer is None else HIDDEN
 
 
 def _task(task: dict[str, Any]) -> list[dict[str, str]]:
