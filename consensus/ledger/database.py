@@ -36,6 +36,10 @@ ANOTHER = "name another place with --ledger or CONSENSUS_LEDGER"
 """What helps where a place cannot be used."""
 
 
+_BESIDE = "consensus_"
+"""How tables begin that may stand beside the ledger's: those of shared limits."""
+
+
 class LostConnectionError(Exception):
     """The connection broke before anything of a transaction was committed: it may be repeated."""
 
@@ -207,6 +211,7 @@ class Database(ABC):
         from consensus.ledger import schema
 
         names = set(inspect(connection).get_table_names())
+        names = {name for name in names if not name.startswith(_BESIDE)}
         if "meta" not in names:
             if names:
                 raise LedgerError(f"{self.where}: is a database of something else ({ANOTHER})")

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from consensus.errors import BudgetError, DeadlineError, PolicyError, ProviderError
+from consensus.ledger import Ledger
 from consensus.models.limit_store import Caps, LimitStore
 from consensus.models.purse import Purse
 from consensus.models.shared_limits import SharedLimits, SharedPermit
@@ -288,6 +289,14 @@ async def test_the_day_and_the_month_are_those_of_the_calendar(store: LimitStore
     hold = await Purse(store, Caps(10, 10)).reserve(1)
     assert hold._booked.day == time.strftime("%Y-%m-%d", time.gmtime())
     assert hold._booked.month == time.strftime("%Y-%m", time.gmtime())
+
+
+@pytest.mark.needs("postgres")
+async def test_a_ledger_and_limits_may_be_in_one_database(postgres_url: str) -> None:
+    store = store_at(postgres_url)
+    await Purse(store, Caps(10, None)).reserve(1)
+    await store.aclose()
+    Ledger(postgres_url).open().close()
 
 
 # -- without the store -----------------------------------------------------------------------------
