@@ -13,6 +13,9 @@ from typing import Any
 import pytest
 
 from consensus.ledger import Ledger
+from consensus.ledger.feedback import give_label
+from consensus.ledger.shadows import Shadow, keep_shadow
+from consensus.ledger.watch.incident import Incident, insert
 from consensus.server.page import page_csp, page_data, read_page, render_page
 from consensus.server.page.html import render_locked, render_receipt, visible
 from tests.server.page.fixtures import EVIL, NOON, decide, table, usual
@@ -120,3 +123,36 @@ def test_a_receipt_alone_is_a_whole_page_without_a_script(data: dict[str, Any]) 
     page = render_receipt(data["receipts"][0])
     assert page.count("<article") == 1
     assert "<script" not in page
+
+
+def test_incidents_labels_and_shadows_have_their_place(tmp_path: Path) -> None:
+    found = Incident(
+        incident_id="i-1", task_type="refund", cause="escalation", baseline="b", opened_at=NOON,
+        evidence={
+            "says": "refund: 5 of 14 <needed> another hop", "e_value": 41.23456, "limit": None,
+            "certificate": {"status": "certified", "bound": 0.96}, "command": "consensus bench run",
+        },
+    )  # fmt: skip
+    shadow = Shadow(
+        receipt_id="seen-1", task_type="refund", route="frontier", inclusion=0.1,
+        status="answered", outcome="reject", agrees=False,
+    )  # fmt: skip
+    with Ledger(tmp_path / "ledger.db") as book:
+        decide(book, "seen-1")
+        book.work(lambda connection: insert(connection, found))
+        keep_shadow(book, shadow, kind="approve")
+        give_label(book, "seen-1", "approve", by="ann")
+        give_label(book, "seen-1", "reject", by="bob")
+        page = render_page(read_page(book, table(tmp_path)))
+    incident = page[page.index('id="incidents"') : page.index('id="queue"')]
+    assert "refund: 5 of 14 &lt;needed&gt; another hop" in incident
+    assert "<dt>e_value</dt><dd>41.23</dd>" in incident
+    assert "status certified, bound 0.96" in incident
+    assert "<code>consensus bench run</code>" in incident
+    assert "limit" not in incident
+    assert "1 incident open" in page
+    receipt = page[page.index('id="receipt=seen-1"') :]
+    assert "disagrees" in receipt
+    assert "<s>approve</s>" in receipt
+    assert "was wrong" in receipt
+    assert receipt.index("bob") > receipt.index("ann")
