@@ -9,7 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from consensus.policy._types import Amount, Count, NotNegative, Strict
 
-__all__ = ["ALARM_RATIO", "AlarmSettings", "Monitor", "WatchSettings", "Webhook"]
+__all__ = ["ALARM_RATIO", "AlarmSettings", "Monitor", "WatchSettings", "Webhook", "why_not_posted"]
 
 ALARM_RATIO = 1.15
 """An excess of a rate or a mean over the profile's that counts: more than 15 %."""
@@ -75,6 +75,22 @@ class WatchSettings(Strict):
     )
 
 
+def why_not_posted(url: str) -> str | None:
+    """Why nothing may be posted to an address; None where it may. The text has no part of it."""
+    from urllib.parse import urlsplit
+
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname
+    except ValueError:
+        return "must be an http or https address"
+    if not host or parts.scheme not in ("http", "https"):
+        return "must be an http or https address"
+    if parts.scheme == "http" and host not in ("localhost", "127.0.0.1", "::1"):
+        return "must be https, except on loopback"
+    return None
+
+
 class Webhook(Strict):
     """Where an alarm is posted as JSON."""
 
@@ -97,16 +113,13 @@ class Webhook(Strict):
     def _address(cls, value: str | None) -> str | None:
         if value is None:
             return None
+        if why := why_not_posted(value):
+            raise ValueError(why)
         from urllib.parse import urlsplit
 
         parts = urlsplit(value)
-        local = parts.hostname in ("localhost", "127.0.0.1", "::1")
-        if not parts.hostname or parts.scheme not in ("http", "https"):
-            raise ValueError("must be an http or https address")
         if parts.username or parts.password or parts.query:
             raise ValueError("must hold no user, password or query: put a secret one into url_env")
-        if parts.scheme == "http" and not local:
-            raise ValueError("must be https, except on loopback")
         return value
 
     @field_validator("url_env", "secret_env")

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from consensus.errors import ConsensusError
 from consensus.ledger.watch.incident import Incident, mark_told
+from consensus.policy.watch_settings import why_not_posted
 
 if TYPE_CHECKING:
     from consensus.ledger.store import Ledger
@@ -130,6 +131,8 @@ async def _post(webhook: Webhook, data: dict[str, Any], environ: Mapping[str, st
     import aiohttp
 
     url = webhook.url or _secret(environ, webhook.url_env or "")
+    if why_not := why_not_posted(url):
+        raise _FailedError(f"the address {why_not}")
     body = json.dumps(data, sort_keys=True, allow_nan=False).encode()
     headers = {"Content-Type": "application/json", "User-Agent": "consensus"}
     if webhook.secret_env is not None:

@@ -147,6 +147,12 @@ async def test_an_address_that_nobody_answers_at_is_no_exception_and_is_not_logg
     assert "very-secret" not in caplog.text
 
 
+async def test_an_address_from_the_environment_is_held_to_the_same_rules(ledger: Ledger) -> None:
+    settings = AlarmSettings(log=False, webhook=Webhook(url_env="HOOK"))
+    said = await tell(ledger, settings, incidents(ledger), environ={"HOOK": "http://a.example/s3"})
+    assert next(iter(said.values()))["webhook"] == "the address must be https, except on loopback"
+
+
 async def test_a_command_gets_the_evidence_on_its_input_without_a_shell(
     ledger: Ledger, tmp_path: Path
 ) -> None:
