@@ -15,6 +15,7 @@ from consensus.policy.table import PolicyTable
 from consensus.server.page.data import page_data
 
 if TYPE_CHECKING:
+    from consensus.models.prices import PriceBook
     from consensus.models.rates import ModelPrice
 
 __all__ = ["current_of", "read_page"]
@@ -34,6 +35,7 @@ def read_page(
     current: Current | None = None,
     book: PromptBook | None = None,
     frontier: str | None = None,
+    prices: PriceBook | None = None,
     now: float | None = None,
 ) -> dict[str, Any]:
     """:func:`~consensus.server.page.data.page_data` with the ledger's queue and open incidents.
@@ -41,6 +43,7 @@ def read_page(
     Args:
         frontier: the model of the all-frontier arithmetic; None: the first of the policy's tier
             ``frontier``, if there is one.
+        prices: today's; None: the price map with the policy's own over it.
         now: seconds since 1970; None: the clock.
 
     Raises:
@@ -58,18 +61,17 @@ def read_page(
         waiting=queue(ledger, limit=QUEUE),
         current=current,
         book=book,
-        frontier=_frontier(table, frontier),
+        frontier=_frontier(table, frontier, prices),
         now=now,
     )
 
 
-def current_of(table: PolicyTable, ledger: Ledger) -> Current:
+def current_of(table: PolicyTable, ledger: Ledger, prices: PriceBook) -> Current:
     """What holds today of what certificates rest on, as far as a running service knows it.
 
     Prompts and suites are files of the project: ``consensus policy check`` compares those too.
     """
     from consensus.ledger.served import newest_served
-    from consensus.models.prices import PriceBook
     from consensus.policy.oracles import oracle_of
 
     oracles = {
@@ -81,15 +83,18 @@ def current_of(table: PolicyTable, ledger: Ledger) -> Current:
         today=datetime.now(UTC).date(),
         oracles=oracles,
         served=newest_served(ledger),
-        prices=PriceBook(table.price_overrides()),
+        prices=prices,
     )
 
 
-def _frontier(table: PolicyTable, named: str | None) -> tuple[str, ModelPrice] | None:
+def _frontier(
+    table: PolicyTable, named: str | None, prices: PriceBook | None
+) -> tuple[str, ModelPrice] | None:
     from consensus.models.prices import PriceBook
     from consensus.policy.estimate import frontier_model
 
     model = named or frontier_model(table)
     if model is None:
         return None
-    return model, PriceBook(table.price_overrides()).price(model)
+    book = PriceBook(table.price_overrides()) if prices is None else prices
+    return model, book.price(model)

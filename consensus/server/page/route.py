@@ -109,8 +109,9 @@ def _read(service: Service, ledger: Ledger) -> tuple[str, str]:
         ledger,
         table,
         since=time.time() - STRETCH_S,
-        current=current_of(table, ledger),
+        current=current_of(table, ledger, service.engine.prices),
         book=service.engine.book,
+        prices=service.engine.prices,
     )
     data["since"] = data["since"][:10]
     known = {name: value for name, value in data.items() if name != "made"}
