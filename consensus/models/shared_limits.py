@@ -287,9 +287,10 @@ class SharedLimits(ProviderLimits):
                 found = await self._store.admit(
                     self.rates, self.process, [(w.permit, w.tokens) for w in heads], ends
                 )
-            except StoreAwayError as error:
+            except Exception as error:  # noqa: BLE001 - a store's bug must leave nobody waiting
                 self._ends = ends + self._ends
-                self._lost(error)
+                away = error if isinstance(error, StoreAwayError) else type(error).__name__
+                self._lost(away)
                 return
             self._found()
             waited = len(heads) > found.granted
@@ -352,7 +353,7 @@ class SharedLimits(ProviderLimits):
         _telling.add(task)
         task.add_done_callback(_telling.discard)
 
-    def _lost(self, error: StoreAwayError) -> None:
+    def _lost(self, error: StoreAwayError | str) -> None:
         """From now on this process keeps to its own share; whoever waits goes to that queue."""
         self._away_until = self._clock() + ASK_AGAIN_S
         if not self._away:

@@ -324,6 +324,22 @@ async def test_without_the_store_rates_fall_to_a_share_and_budgets_close(
 
 
 @pytest.mark.needs("redis")
+async def test_a_bug_of_the_store_leaves_nobody_waiting(
+    redis_server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = store_at(redis_server.url)
+
+    async def fails(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(store, "admit", fails)
+    limits = SharedLimits(store, 6000, None, 8, name="p")
+    (await limits.admit(within_s=5)).done()
+    assert limits.degraded
+    await store.aclose()
+
+
+@pytest.mark.needs("redis")
 async def test_when_the_store_is_back_the_shared_limits_hold_again(
     redis_server: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
