@@ -36,8 +36,8 @@ def watch(
     """Hold production against each row's profile; open incidents, tell of them, demote.
 
     Only what is new since the last look is read. An incident is told once, by every channel that
-    the policy's alarms name. A rate alarms where it is more than 15 % over the profile's and a test that holds
-    whenever one looks rejects; design/watching.md has its measured error and delay.
+    the policy's alarms name. A rate alarms where it is more than 15 % over the profile's and a test
+    that holds whenever one looks rejects; design/watching.md has its measured error and delay.
 
     Example:
       consensus ledger watch --once --quiet      (from cron, every ten minutes)

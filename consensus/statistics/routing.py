@@ -63,9 +63,9 @@ def pareto(costs: ArrayLike, qualities: ArrayLike) -> NDArray[np.int64]:
     Of points equal in both, the first is named; equality never hides a better one.
     """
     cost, quality = _points(costs, qualities)
-    order = np.lexsort((np.arange(cost.size), -quality, cost))
+    order = np.asarray(np.lexsort((np.arange(cost.size), -quality, cost)), dtype=np.int64)
     best = np.maximum.accumulate(np.concatenate([[-np.inf], quality[order][:-1]]))
-    return order[quality[order] > best].astype(np.int64)
+    return order[quality[order] > best]
 
 
 def convex_hull(costs: ArrayLike, qualities: ArrayLike) -> Hull:
