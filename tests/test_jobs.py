@@ -266,7 +266,8 @@ def test_a_killed_run_goes_on_and_pays_no_arrived_answer_twice(tmp_path: Path) -
         # asked again; what was under way may be.
         twice = [times[0] for times in answered.values() if len(times) > 1]
         assert all(first_end > killed_at - 0.5 for first_end in twice)
-        assert len(twice) <= 20
+        # 20 under way, and at most as many whose answers were on the way to the disk.
+        assert len(twice) <= 40
         assert "planted" not in (tmp_path / "out.jsonl").read_text()
         assert b"planted" not in (tmp_path / "ledger.db").read_bytes()
     finally:

@@ -23,7 +23,6 @@ from consensus.aggregation._numerics import TIE_TOLERANCE, BoolArray, FloatArray
 
 __all__ = [
     "VOTE_POINTS",
-    "LeadEvidence",
     "lead_ballots",
     "lead_decided",
     "lead_level",

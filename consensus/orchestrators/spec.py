@@ -9,7 +9,6 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from consensus.aggregation.stop_scores import LeadEvidence
 from consensus.ballots import Ballot, Failure
 from consensus.errors import FailureClass
 from consensus.orchestrators.calibration import Calibration
@@ -23,6 +22,7 @@ __all__ = [
     "ColdStart",
     "Debating",
     "HopRecord",
+    "LeadEvidence",
     "Losses",
     "OrchestratorName",
     "Poll",
@@ -45,6 +45,9 @@ AGGREGATORS: dict[Aggregator, str] = {
 
 LEARNING: frozenset[Aggregator] = frozenset({"weighted", "blocks", "stacked", "scores"})
 """Aggregators that are a cold start until they are given a calibration."""
+
+# As aggregation.stop_scores has it, whose import would bring numpy into every reading of a policy.
+LeadEvidence = Literal["votes", "scores", "both"]
 
 
 class _Frozen(BaseModel):

@@ -11,8 +11,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from consensus.aggregation.stop_scores import LeadEvidence
-from consensus.orchestrators.spec import AGGREGATORS, Aggregator, ColdStart, OrchestratorName
+from consensus.orchestrators.spec import (
+    AGGREGATORS,
+    Aggregator,
+    ColdStart,
+    LeadEvidence,
+    OrchestratorName,
+)
 from consensus.policy._types import (
     Amount,
     Count,
