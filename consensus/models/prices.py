@@ -5,11 +5,13 @@ How a price is computed, and what fills its gaps, stands in :mod:`consensus.mode
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import re
 from datetime import date
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
+
+import Mapping
 
 from consensus.errors import PriceError
 from consensus.models.price_map import PriceMap, load_map, name_candidates
@@ -22,6 +24,7 @@ _POLICY_TOKENS = frozenset(
     {"max_input_tokens", "max_output_tokens", "prompt_cache_min_tokens", "thinking_room"}
 )
 _NO_MONEY = ("local/", "scripted/")
+_FILE_HASH = re.compile(r"@[0-9a-f]{12}$")
 # A Claude that the map does not list yet is newer than the map: it behaves as the newest there.
 _NEW_CLAUDE: Mapping[str, Any] = {
     "litellm_provider": "anthropic",
@@ -159,7 +162,9 @@ class PriceBook:
         return load_map(self._path)
 
     def _override(self, model: str) -> tuple[str, Mapping[str, Any]] | None:
-        for name in name_candidates(model):
+        # A model on this machine is served with its file's hash: local/NAME@0123456789ab.
+        bare = _FILE_HASH.sub("", model) if model.startswith("local/") else model
+        for name in dict.fromkeys((*name_candidates(model), *name_candidates(bare))):
             table = self._overrides.get(name)
             if table is not None:
                 return name, table

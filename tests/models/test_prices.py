@@ -385,6 +385,12 @@ class TestPolicy:
         book = PriceBook({"local/qwen": {"input": 1, "output": 1}})
         assert book.price("local/qwen").cost_pico(Usage(input=1)) == 1_000_000
 
+    def test_a_price_declared_for_a_local_model_is_that_of_the_file_that_serves(self) -> None:
+        book = PriceBook({"local/qwen": {"input": 1, "output": 1}})
+        served = "local/qwen@1d9614638d18"
+        assert book.price(served).cost_pico(Usage(input=1)) == 1_000_000
+        assert book.price("local/other@1d9614638d18").cost_pico(Usage(input=1)) == 0
+
     @pytest.mark.parametrize(
         ("table", "message"),
         [
