@@ -5,13 +5,12 @@ How a price is computed, and what fills its gaps, stands in :mod:`consensus.mode
 
 from __future__ import annotations
 
-from collections.abc import re
+import re
+from collections.abc import Mapping
 from datetime import date
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
-
-import Mapping
 
 from consensus.errors import PriceError
 from consensus.models.price_map import PriceMap, load_map, name_candidates
