@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -157,7 +157,68 @@ def replay(run: RecordedRun, settings: ReplaySettings) -> Replay:
         variance=_difference_variance(rows),
         epsilon=settings.epsilon,
     )
+    ratio = result["cost_ratio"]
+    if strategy.name == "single" and ruling.ruling == "pays" and ratio is not None and ratio > 1:
+        ruling = _against_cheaper_methods(run, settings, members[0], found, ruling)
     return Replay(result, ruling, tuple(notes))
+
+
+def _against_cheaper_methods(
+    run: RecordedRun,
+    settings: ReplaySettings,
+    own: Member,
+    found: Mapping[str, tuple[Member, ...]],
+    ruling: Verdict,
+) -> Verdict:
+    """A dearer way to ask a model pays only if no cheaper way to ask it does as much.
+
+    Measured in pairs against every other recorded variant of the same model that answered nearly
+    all of the cases, at no higher cost.
+    """
+    rivals = [
+        member
+        for member in run.members
+        if member.model == own.model
+        and member != own
+        and member not in found[settings.frontier]
+        and _asked_alike(run, own, member)
+    ]
+    best: tuple[float, str] | None = None
+    for rival in rivals:
+        pair = replace(settings, frontier=rival.name, panel=(own.name,), variant=None)
+        figures = _pair(run, pair)
+        low, high = figures["difference_ci95"]
+        ratio = figures["cost_ratio"]
+        if ratio is None or ratio < 1 or low > 0:
+            continue
+        said = (
+            f"{rival.name} costs less and is not shown to be worse: "
+            f"{100 * figures['difference']:+.1f} points to it, 95 % {100 * low:+.1f} to "
+            f"{100 * high:+.1f}, at {ratio:.2f} of its cost"
+        )
+        best = min(best or (np.inf, ""), (figures["difference"], said))
+    if best is None:
+        return ruling
+    stand = ruling.sentence.removeprefix("pays: ")
+    return Verdict("does not pay", f"does not pay: {stand}; {best[1]}")
+
+
+def _pair(run: RecordedRun, settings: ReplaySettings) -> dict[str, Any]:
+    """The figures of one single against another, without a ruling."""
+    found = resolve_members(run, [settings.frontier, *settings.panel])
+    members = _panel_members(found, settings.panel)
+    cases = _cases(run, found, settings, members)
+    setting = _prepare(run.take_cases(cases), members, found[settings.frontier], settings)
+    rows, _ = _evaluate(_strategy(settings, setting), setting, settings)
+    return _pool(rows, len(cases), settings)
+
+
+def _asked_alike(run: RecordedRun, own: Member, other: Member) -> bool:
+    """Whether ``other`` was asked nine in ten of the cases that ``own`` was."""
+    rows, members = run.rows, run.members
+    ours = np.unique(rows.case[rows.member == members.index(own)])
+    theirs = rows.case[rows.member == members.index(other)]
+    return bool(np.isin(ours, theirs).mean() >= 0.9)
 
 
 def _check(settings: ReplaySettings) -> None:

@@ -11,6 +11,10 @@ The rule, in this order; ``epsilon`` is the loss that still counts as parity:
 6. As good and not cheaper (upper end ≤ epsilon): *does not pay*.
 7. Otherwise the interval is too wide: *not enough cases*, and how many more would show parity (a
    cheaper strategy) or superiority (one that is not cheaper) if the difference seen is the truth.
+
+A dearer way to ask one model (a debate with itself, a longer prompt) that would pay by rule 2 is
+then held, in pairs, against every cheaper recorded way to ask that model: where one is not shown to
+be worse, it *does not pay* (:func:`consensus.benchmark.replay.replay`).
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from consensus.benchmark.evidence import (
     evidence_of,
     resolve_members,
 )
-from consensus.benchmark.replay import ReplaySettings, replay
+from consensus.benchmark.replay import Replay, ReplaySettings, replay
 from consensus.benchmark.replay_strategies import leaders, mean_scores
 from tests.benchmark.data_fixtures import real_run
 
@@ -298,3 +298,19 @@ def test_prd_panels_with_both_orders_by_the_sign_of_the_vote(
     right = evidence.credit[np.arange(len(evidence)), np.select([sign > 0, sign < 0], [0, 1], 2)]
     assert right.mean() == pytest.approx(three_class, abs=5.1e-4)
     assert right[evidence.credit[:, 2] == 0].mean() == pytest.approx(untied, abs=5.1e-4)
+
+
+def test_a_debate_with_itself_does_not_pay_where_a_cheaper_method_is_not_shown_to_be_worse() -> (
+    None
+):
+    run = real_run("medagents")
+
+    def against_a_direct_answer(method: str) -> Replay:
+        names = ("gpt-4o@hard_zero_shot", (f"gpt-4o@{method}",))
+        return replay(run, ReplaySettings(*names, "single", sample=0, complete=True))
+
+    debate = against_a_direct_answer("multipersona2")
+    assert debate.figures["difference_ci95"][0] > 0
+    assert debate.verdict.ruling == "does not pay"
+    assert "gpt-4o@self_refine3 costs less and is not shown to be worse" in debate.verdict.sentence
+    assert against_a_direct_answer("cot").verdict.ruling == "pays"
