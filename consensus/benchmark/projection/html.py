@@ -19,6 +19,7 @@ from consensus.benchmark.projection.words import (
 )
 from consensus.benchmark.report import words
 from consensus.benchmark.report.html import RULINGS
+from consensus.benchmark.report.templating import page_environment
 from consensus.ledger.attribution import CostReport
 
 if TYPE_CHECKING:
@@ -111,21 +112,11 @@ def _render(template: str, **values: Any) -> str:
 
 
 def _environment() -> Environment:
-    from jinja2 import Environment, FunctionLoader, StrictUndefined
     from markupsafe import Markup
 
     own = files("consensus.benchmark.projection") / "templates"
     shared = files("consensus.benchmark.report") / "templates"
-    environment = Environment(
-        loader=FunctionLoader(lambda name: (own / name).read_text(encoding="utf-8")),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    for name in words.__all__:
-        if name != "UNKNOWN":
-            environment.filters[name] = getattr(words, name)
+    environment = page_environment(own)
     environment.filters["ruling"] = lambda text: RULINGS.get(text, "open")
     environment.filters["width"] = _width
     environment.filters["usd"] = usd

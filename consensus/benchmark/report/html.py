@@ -8,6 +8,7 @@ from typing import Any
 
 from consensus.benchmark.report import charts, words
 from consensus.benchmark.report.readings import GROUPS
+from consensus.benchmark.report.templating import page_environment
 
 __all__ = ["headline", "numbered", "render_html"]
 
@@ -19,20 +20,10 @@ def render_html(report: Mapping[str, Any]) -> str:
 
     Everything that came from outside (names, judged texts, answers) is escaped.
     """
-    from jinja2 import Environment, FunctionLoader, StrictUndefined
     from markupsafe import Markup
 
     folder = files("consensus.benchmark.report") / "templates"
-    environment = Environment(
-        loader=FunctionLoader(lambda name: (folder / name).read_text(encoding="utf-8")),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    for name in words.__all__:
-        if name != "UNKNOWN":
-            environment.filters[name] = getattr(words, name)
+    environment = page_environment(folder)
     environment.filters["ruling"] = lambda text: RULINGS.get(text, "open")
     drawn = {
         name: None if pair is None else tuple(Markup(svg) for svg in pair)  # noqa: S704 - escaped there

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from consensus.benchmark.report import words
 from consensus.benchmark.report.charts import NARROW, WIDE
+from consensus.benchmark.report.templating import page_environment
 from consensus.ledger.page import clean
 from consensus.server.page import charts
 from consensus.server.page.reading import QUEUE
@@ -131,20 +132,8 @@ def _hash(text: str) -> str:
 
 @cache
 def _environment() -> Environment:
-    from jinja2 import Environment, FunctionLoader, StrictUndefined
-
     folder = files("consensus.server.page") / "templates"
-    environment = Environment(
-        loader=FunctionLoader(lambda name: (folder / name).read_text(encoding="utf-8")),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=visible,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    for name in words.__all__:
-        if name != "UNKNOWN":
-            environment.filters[name] = getattr(words, name)
+    environment = page_environment(folder, finalize=visible)
     environment.filters["status"] = lambda name: STATUSES.get(name, "open")
     environment.filters["action"] = lambda name: ACTIONS.get(name, "open")
     environment.filters["clock"] = _clock
