@@ -17,7 +17,7 @@ $(BIN)/uv:
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.9'
 
 $(STAMP): pyproject.toml | $(BIN)/uv
-	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet --editable '.[classify,local,metrics,postgres,redis,serve,telemetry]' --group dev
+	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet --editable '.[classify,local,metrics,postgres,ray,redis,serve,telemetry]' --group dev
 	@touch $(STAMP)
 
 demo: $(STAMP) ## set up and decide real tasks with real local models; no key
