@@ -22,6 +22,7 @@ from consensus.models.factory import ClientFactory, ProviderSettings
 from consensus.models.gateway import Gateway
 from consensus.models.prices import PriceBook
 from consensus.models.protocol import CallSink, ModelClient
+from consensus.models.sharing import Sharing
 from consensus.models.tape import Tape
 from consensus.policy.resolve import Hop
 from consensus.policy.route import Route
@@ -70,10 +71,13 @@ class Batching:
         clients: Mapping[str, ModelClient] | None = None,
         sink: CallSink | None = None,
         tape: Tape | None = None,
+        sharing: Sharing | None = None,
     ) -> Gateway:
         """A gateway whose calls of these providers go out in batches.
 
         Breakers stay closed: what failed together in one batch says nothing of the next one.
+        Of what is shared, the budget holds for batches too, and the limits for models that are
+        called live: a batch is one request to its provider, which has limits of its own there.
 
         Raises:
             DataError: the journal cannot be read.
@@ -104,6 +108,7 @@ class Batching:
             sink=sink,
             tape=tape,
             breaker=BreakerSettings(lasting_s=_LONGEST_S),
+            sharing=None if sharing is None else sharing.but_own(PROVIDERS),
         )
 
     def planned(self, way: Route) -> Route:

@@ -34,6 +34,7 @@ from consensus.models.ids import new_id
 from consensus.models.observing import CallObserver
 from consensus.models.prices import PriceBook
 from consensus.models.protocol import Budget, Deadline, ModelClient
+from consensus.models.sharing import Divided
 from consensus.models.tape import PaidSource, Tape
 from consensus.orchestrators.together import both, in_order
 from consensus.panel.book import PromptBook
@@ -77,6 +78,9 @@ class Engine:
         watch: hold what the ledger keeps against each row's profile, every ``[watch] every_s``:
             incidents are told as ``[alarms]`` says, and rows that allow it are demoted, in force at
             once (design/watching.md).
+        processes: how many processes decide under this policy side by side. Where the policy names
+            no store that they share (``[limits] shared``), each keeps to its part of every
+            provider's limits.
 
     Use it as ``async with Engine(...) as engine``. Making one reads and checks the whole policy:
     a broken row, an unknown model or a missing price is a
@@ -96,6 +100,7 @@ class Engine:
         shadow_grace_s: float = 5.0,
         batch: Batching | None = None,
         watch: bool = False,
+        processes: int = 1,
     ) -> None:
         if reload and batch is not None:
             raise DeclarationError("reload and batch exclude each other: a batch goes by one table")
@@ -109,7 +114,7 @@ class Engine:
         self._watcher: Watcher | None = None
         self._own_ledger = not isinstance(ledger, Ledger)
         self._ledger = _open_ledger(ledger, self.table)
-        self._sharing = self.table.sharing()
+        self._sharing = self.table.sharing() or Divided.among(processes)
         self._clients = clients
         self._batch = batch
         self._own_tape = isinstance(tape, str | Path)
@@ -179,7 +184,12 @@ class Engine:
         settings = rules.table.provider_settings()
         if self._batch is not None:
             return self._batch.gateway(
-                settings, rules.prices, clients=self._clients, sink=self._ledger, tape=self._tape
+                settings,
+                rules.prices,
+                clients=self._clients,
+                sink=self._ledger,
+                tape=self._tape,
+                sharing=self._sharing,
             )
         clients = ClientFactory(settings, rules.prices, overrides=self._clients or {})
         return Gateway(

@@ -31,6 +31,7 @@ from consensus.models.factory import ClientFactory, provider_of
 from consensus.models.gateway import Gateway
 from consensus.models.prices import PriceBook
 from consensus.models.protocol import Deadline, ModelClient
+from consensus.models.sharing import Sharing
 from consensus.models.tape import request_key
 from consensus.oracles import PythonOracle, Rubric
 from consensus.panel.asking import ask
@@ -136,19 +137,8 @@ class Run:
         cap = None if max_usd is None else round(max_usd * PICO)
         outcome = RunOutcome(self.folder, len(self.jobs))
         answers: list[Answered] = []
-        settings = self.table.provider_settings()
-        gateway = (
-            Gateway(
-                ClientFactory(settings, self.prices, overrides=self.clients or {}),
-                self.prices,
-                sink=self.paid,
-                tape=self.paid.tape,
-            )
-            if batch is None
-            else batch.gateway(
-                settings, self.prices, clients=self.clients, sink=self.paid, tape=self.paid.tape
-            )
-        )
+        sharing = self.table.sharing()
+        gateway = self._gateway(batch, sharing)
         caller = RunCaller(gateway, self.paid)
         if self.waits_s is not None:
             caller = RunCaller(gateway, self.paid, waits_s=self.waits_s)
@@ -191,7 +181,24 @@ class Run:
             outcome.models = figures(answers, self.plan.models)
             write_results(self.folder, self.suite, answers, self._manifest(outcome))
             await gateway.aclose()
+            if sharing is not None:
+                await sharing.aclose()
         return outcome
+
+    def _gateway(self, batch: Batching | None, sharing: Sharing | None) -> Gateway:
+        """Live, or in batches; with the limits and the budget that the policy shares."""
+        settings, tape = self.table.provider_settings(), self.paid.tape
+        if batch is not None:
+            return batch.gateway(
+                settings,
+                self.prices,
+                clients=self.clients,
+                sink=self.paid,
+                tape=tape,
+                sharing=sharing,
+            )
+        clients = ClientFactory(settings, self.prices, overrides=self.clients or {})
+        return Gateway(clients, self.prices, sink=self.paid, tape=tape, sharing=sharing)
 
     def _known_first(self, jobs: Sequence[Job]) -> list[Job]:
         """What is paid for already goes ahead: a run that is cut short still shows all of it."""

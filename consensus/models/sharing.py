@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from copy import copy
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Self
 
 from consensus.ballots import PICO
+from consensus.errors import PolicyError
 from consensus.models.environment import url_from
 from consensus.models.limit_store import Caps, LimitStore
 from consensus.models.purse import Purse
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from consensus.models.factory import ProviderSettings
     from consensus.models.limits import ProviderLimits
 
-__all__ = ["Sharing", "SharingSettings", "StoreKind"]
+__all__ = ["Divided", "Sharing", "SharingSettings", "StoreKind"]
 
 StoreKind = Literal["redis", "postgres"]
 
@@ -64,6 +66,8 @@ class Sharing:
         MissingExtraError: the store's package is not installed.
     """
 
+    _own: frozenset[str] = MACHINE_PROVIDERS
+
     def __init__(self, settings: SharingSettings, *, store: LimitStore | None = None) -> None:
         self.settings = settings
         self.store = store or _store(settings)
@@ -74,7 +78,7 @@ class Sharing:
 
     def limits(self, provider: str, settings: ProviderSettings) -> ProviderLimits:
         """A provider's limits; those of models on this machine are its own."""
-        if provider in MACHINE_PROVIDERS:
+        if provider in self._own:
             return settings.limits(provider)
         made = SharedLimits(
             self.store,
@@ -93,6 +97,15 @@ class Sharing:
         """:meth:`limits` for these settings."""
         return partial(self.limits, settings=settings)
 
+    def but_own(self, providers: Iterable[str]) -> Self:
+        """The same budget, and the same limits but for these providers, whose are its own.
+
+        It is closed with what it was made of.
+        """
+        made = copy(self)
+        made._own = self._own.union(providers)
+        return made
+
     async def aclose(self) -> None:
         """Tell the store what has ended, book what is owed, and close. It may be used again."""
         for made in self._limits.values():
@@ -101,6 +114,54 @@ class Sharing:
         if self.purse is not None:
             await self.purse.aclose()
         await self.store.aclose()
+
+
+class Divided(Sharing):
+    """What several processes keep to that share no store: each its part of every limit.
+
+    Together they never pass a limit; one that is idle leaves its part unused.
+
+    Args:
+        processes: how many there are, two at least.
+    """
+
+    def __init__(self, processes: int) -> None:
+        self.processes = processes
+        self.purse = None
+
+    @staticmethod
+    def among(processes: int) -> Divided | None:
+        """The parts of so many processes; None where there is one, which has it all."""
+        return Divided(processes) if processes > 1 else None
+
+    def limits(self, provider: str, settings: ProviderSettings) -> ProviderLimits:
+        """This process's part of a provider's limits; those of models on this machine are its own.
+
+        Raises:
+            PolicyError: fewer calls at once than processes: there is no part for each.
+        """
+        if provider in self._own:
+            return settings.limits(provider)
+        each, at_once = self.processes, settings.at_once(provider)
+        if at_once < each:
+            raise PolicyError(
+                f"concurrency = {at_once} cannot be divided among {each} processes",
+                where=f"[providers.{provider}]",
+                fix="name a store that they share: [limits] shared",
+            )
+        return replace(
+            settings,
+            concurrency=at_once // each,
+            requests_per_minute=_part(settings.requests_per_minute, each),
+            tokens_per_minute=_part(settings.tokens_per_minute, each),
+        ).limits(provider)
+
+    async def aclose(self) -> None:
+        """There is nothing to close."""
+
+
+def _part(limit: float | None, processes: int) -> float | None:
+    return None if limit is None else limit / processes
 
 
 def _store(settings: SharingSettings) -> LimitStore:
