@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import logging
+import socket
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,8 +13,8 @@ import typer
 from consensus.cli._console import note, print_json, stdout
 
 if TYPE_CHECKING:
-    from consensus.server.keys import KeyRing
-    from consensus.server.settings import ServerSettings
+    from consensus.policy.table import PolicyTable
+    from consensus.server.process import ServeOptions
 
 __all__ = ["app"]
 
@@ -33,6 +33,10 @@ EXAMPLES = """
 
   consensus serve keys new --name billing --types refund_approval,triage --usd-per-day 5
   consensus serve --host 0.0.0.0
+
+[bold]On all processors[/]: four processes on one port; one that dies is started again
+
+  consensus serve --workers 4
 """
 
 app = typer.Typer(name="serve", invoke_without_command=True, rich_markup_mode="rich")
@@ -77,9 +81,17 @@ def serve(
             help="Hold production against the profiles; tell and demote as the policy says.",
         ),
     ] = False,
-    at_once: Annotated[int, typer.Option(min=1, help="Decisions that run at once.")] = 64,
+    workers: Annotated[
+        int,
+        typer.Option(
+            min=1, max=256, help="Processes on the port; one ledger, limits and budgets for all."
+        ),
+    ] = 1,
+    at_once: Annotated[
+        int, typer.Option(min=1, help="Decisions that run at once, in each process.")
+    ] = 64,
     waiting: Annotated[
-        int, typer.Option(min=0, help="Decisions that may wait; beyond them 429.")
+        int, typer.Option(min=0, help="Decisions that may wait in each; beyond them 429.")
     ] = 256,
     max_body: Annotated[int, typer.Option(min=1, help="Bytes of one task's body.")] = 8_000_000,
     grace: Annotated[
@@ -90,7 +102,7 @@ def serve(
     """Serve decisions over HTTP, also to OpenAI's clients: the model is a task type."""
     if context.invoked_subcommand is not None:
         return 0
-    from consensus.server.keys import KeyRing
+    from consensus.server.process import ServeOptions, log_to_stderr
     from consensus.server.running import check_exposure
     from consensus.server.settings import ServerSettings
 
@@ -103,55 +115,58 @@ def serve(
         grace_s=grace,
     )
     place = _keys_file(keys)
-    ring = KeyRing(place) if keys is not None or place.exists() else None
-    check_exposure(settings, ring)
-    _log_to_stderr(access=not quiet)
-    return asyncio.run(_serve(settings, ring, policy, ledger, reload=reload, watch=watch))
+    options = ServeOptions(
+        settings=settings,
+        policy=None if policy is None else str(policy),
+        ledger=None if ledger is None else str(ledger),
+        keys=str(place) if keys is not None or place.exists() else None,
+        reload=reload,
+        watch=watch,
+        access_log=not quiet,
+        workers=workers,
+    )
+    check_exposure(settings, options.ring())
+    log_to_stderr(access=not quiet, several=workers > 1)
+    return asyncio.run(_serve(options) if workers == 1 else _supervise(options))
 
 
-async def _serve(
-    settings: ServerSettings,
-    ring: KeyRing | None,
-    policy: Path | None,
-    ledger: Path | None,
-    *,
-    reload: bool,
-    watch: bool,
-) -> int:
-    from consensus.engine import Engine
-    from consensus.server.running import bind, make_server
-    from consensus.server.service import Service
-    from consensus.server.settings import is_loopback
-    from consensus.telemetry import Metrics, Telemetry
+async def _serve(options: ServeOptions) -> int:
+    from consensus.server.process import serving
+    from consensus.server.running import bind
 
-    telemetry = Telemetry(metrics=Metrics())
-    async with Engine(
-        policy, ledger=ledger, reload=reload, telemetry=telemetry, watch=watch
-    ) as engine:
-        service = Service(engine, settings, keys=ring)
-        server = make_server(service)
-        listening = bind(settings)
-        port = listening.getsockname()[1]
-        who = "no keys: this machine only" if ring is None else f"keys: {len(ring.keys())}"
-        shown = f"[{settings.host}]" if ":" in settings.host else settings.host
-        note(
-            f"listening on http://{shown}:{port} ({who}; policy: {engine.table.source}; "
-            f"task types: {len(engine.table.tasks)})"
-        )
-        if not is_loopback(settings.host):
-            note("this is plain HTTP: put a proxy with TLS before it, for keys travel in the clear")
+    async with serving(options) as server:
+        listening = bind(options.settings)
+        _say(options, listening, server.service.table)
         await server.serve(sockets=[listening])
     return 130 if server.interrupted else 0
 
 
-def _log_to_stderr(*, access: bool) -> None:
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    for name in ("consensus", "uvicorn.error"):
-        logger = logging.getLogger(name)
-        logger.addHandler(handler)
-        logger.setLevel(logging.INFO if name == "consensus" else logging.WARNING)
-    logging.getLogger("consensus.server.access").disabled = not access
+async def _supervise(options: ServeOptions) -> int:
+    from consensus.server.running import bind
+    from consensus.server.several import check_several
+    from consensus.server.supervisor import Supervisor
+
+    table, notes = check_several(options)
+    listening = bind(options.settings)
+    _say(options, listening, table)
+    for line in notes:
+        note(line)
+    return await Supervisor(options, listening).run()
+
+
+def _say(options: ServeOptions, listening: socket.socket, table: PolicyTable) -> None:
+    from consensus.server.settings import is_loopback
+
+    ring, host, port = options.ring(), options.settings.host, listening.getsockname()[1]
+    who = "no keys: this machine only" if ring is None else f"keys: {len(ring.keys())}"
+    shown = f"[{host}]" if ":" in host else host
+    several = "" if options.workers == 1 else f"; workers: {options.workers}"
+    note(
+        f"listening on http://{shown}:{port} ({who}; policy: {table.source}; "
+        f"task types: {len(table.tasks)}{several})"
+    )
+    if not is_loopback(host):
+        note("this is plain HTTP: put a proxy with TLS before it, for keys travel in the clear")
 
 
 def _keys_file(option: Path | None) -> Path:

@@ -9,6 +9,8 @@ from consensus.errors import MissingExtraError
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
+    from consensus.server.gathered import Gathered
+
 __all__ = ["ServerMetrics"]
 
 SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160)
@@ -32,6 +34,7 @@ class ServerMetrics:
                 "prometheus-client is not installed", fix='pip install "consensus-engine[serve]"'
             ) from None
         self.registry = registry if registry is not None else CollectorRegistry()
+        self.gathered: Gathered | None = None
         here: dict[str, Any] = {"registry": self.registry, "namespace": "consensus"}
         self.requests = Counter(
             "http_requests", "Requests answered.", ("route", "method", "status"), **here
@@ -55,7 +58,9 @@ class ServerMetrics:
         self.waiting = Gauge("decisions_waiting", "Decisions that wait for a place.", **here)
 
     def text(self) -> bytes:
-        """Everything in the registry, in Prometheus' text format."""
+        """Everything in the registry, in Prometheus' text format; of several workers all of it."""
+        if self.gathered is not None:
+            return self.gathered.text()
         from prometheus_client import generate_latest
 
         return generate_latest(self.registry)

@@ -69,8 +69,8 @@ async def receipt(service: Service, caller: Caller, request: Request) -> Respons
 
 
 async def health(service: Service, caller: Caller, request: Request) -> Response:
-    """Say that the process is alive."""
-    return plain({"status": "ok", "version": __version__})
+    """Say that the process is alive, and of several workers how many are."""
+    return plain({**service.health(), "version": __version__})
 
 
 async def ready(service: Service, caller: Caller, request: Request) -> Response:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 import socket
+from collections.abc import Callable
 from types import FrameType
 
 from consensus.errors import DeclarationError, MissingExtraError
@@ -76,17 +78,28 @@ class DrainingServer(uvicorn.Server):
         super().__init__(config)
         self.service = service
         self.interrupted = False
+        self.at_start: Callable[[], None] | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, and say so to :attr:`at_start`."""
+        await super().startup(sockets)
+        for listening in sockets or []:
+            listening.listen(BACKLOG)  # uvicorn has set it to how many it accepts at a time
+        if self.at_start is not None:
+            self.at_start()
+
+    def drain(self) -> None:
+        """Take nothing new, finish what is in flight, and end."""
+        self.service.draining = True
+        self.should_exit = True
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Drain at the first signal, end at once at the second; never die of either."""
-        import signal
-
         self.interrupted = self.interrupted or sig == signal.SIGINT
-        self.service.draining = True
         if self.should_exit:
             self.force_exit = True
             self.service.cut()
-        self.should_exit = True
+        self.drain()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Let what is in flight finish within the grace; then cut it off, and say so."""
@@ -104,8 +117,12 @@ class DrainingServer(uvicorn.Server):
         self.service.cut()
 
 
-def make_server(service: Service) -> DrainingServer:
-    """A server for a service; ``await server.serve(sockets=[bind(settings)])`` runs it."""
+def make_server(service: Service, *, several: bool = False) -> DrainingServer:
+    """A server for a service; ``await server.serve(sockets=[bind(settings)])`` runs it.
+
+    With ``several``, other processes accept from the same socket: it takes one connection at a
+    time, so that a burst of them is spread over all.
+    """
     from consensus.server.app import build_app
 
     settings = service.settings
@@ -117,6 +134,7 @@ def make_server(service: Service) -> DrainingServer:
         log_config=None,
         server_header=False,
         proxy_headers=False,
+        backlog=1 if several else BACKLOG,
         timeout_graceful_shutdown=int(settings.grace_s + LAST_WORDS_S + 1),
     )
     return DrainingServer(config, service)

@@ -13,6 +13,7 @@ from consensus.jobs import complete
 from consensus.ledger.jobs import PaidCalls
 from consensus.policy.classify import AUTO
 from consensus.policy.table import PolicyTable
+from consensus.server.board import Board
 from consensus.server.errors import ApiError
 from consensus.server.gate import Gate
 from consensus.server.hangup import ended
@@ -65,6 +66,7 @@ class Service:
         if keys is not None and bounded and self._accounts is None:
             raise DeclarationError("keys with budgets need a ledger", where=str(keys.path))
         self.draining = False
+        self.board: Board | None = None
         self._deciding: dict[asyncio.Task[Decision], str] = {}
 
     @property
@@ -214,6 +216,12 @@ class Service:
         """End what is still in flight; its callers are told so."""
         for deciding in tuple(self._deciding):
             deciding.cancel()
+
+    def health(self) -> dict[str, Any]:
+        """That this process is alive; of several workers on a port, how many are."""
+        if self.board is None:
+            return {"status": "ok"}
+        return {"status": "ok", "workers": {"live": self.board.live, "of": self.board.places}}
 
     def ready(self) -> dict[str, Any]:
         """Whether new work is taken, and by which table."""
