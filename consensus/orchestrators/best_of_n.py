@@ -2,17 +2,22 @@
 
 First the row's oracle, where it has one that needs no label: what it does not accept is out, and of
 the rest those with the highest score stay. Where that leaves several, or there is no oracle, the
-panel judges, and nobody judges its own: a seat is shown only the candidates of other models. A
-panel of one model can therefore not choose among its own answers, and says so.
+panel judges, by a pick or (``ballot = "scores"``) by a score of each. Nobody judges its own: a seat
+is shown only what no seat of its model wrote, not even in the same words. Leaving its own out of
+what it reads, and not only of what is counted, matters for scores: they are given against what else
+stands there. A panel of one model can therefore not choose among its own answers, and says so.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
-from consensus.ballots import Ballot, Failure
+from consensus.ballots import Answer, Ballot, Failure
+from consensus.oracles.rubric import same_model
 from consensus.orchestrators.checks import NOT_ACCEPTED, Judgement, answer_sha256
-from consensus.orchestrators.leading import best_judged, canonical_answer
+from consensus.orchestrators.judging import served_by
+from consensus.orchestrators.leading import best_judged, candidate_names, canonical_answer
 from consensus.orchestrators.session import Session, poll_seats
 from consensus.orchestrators.spec import Poll, StrategySpec
 from consensus.orchestrators.together import together
@@ -41,12 +46,14 @@ async def best_of_n(task: Task, spec: StrategySpec, session: Session) -> Poll:
     if out:
         seats = ", ".join(str(b.seat) for b in out)
         notes.append(f"the oracle does not accept the candidates of seats {seats}")
-    distinct = _distinct(best_judged(standing, judgements))
+    judged = best_judged(standing, judgements)
+    distinct = _distinct(judged)
     if judgements and len(distinct) == 1 and len(_distinct(standing)) > 1:
         notes.append(f"the oracle scores the candidate of seat {distinct[0].seat} highest")
     judges: list[Ballot] = []
     if len(distinct) > 1:
-        votes = await together(_judge(session, seat, distinct) for seat in session.panel)
+        names = candidate_names(judged)
+        votes = await together(_judge(session, seat, distinct, names) for seat in session.panel)
         for said in votes:
             if isinstance(said, Ballot):
                 judges.append(said)
@@ -69,26 +76,41 @@ async def _judgements(session: Session, candidates: Sequence[Ballot]) -> tuple[J
     return tuple(judgement for judgement in said if judgement is not None)
 
 
-def _distinct(candidates: Sequence[Ballot]) -> list[Ballot]:
-    """One ballot for each different answer, the first seat's."""
-    found: dict[str, Ballot] = {}
+class _Candidate(NamedTuple):
+    """One answer, the first seat that gave it, and every model that did."""
+
+    answer: Answer
+    seat: int
+    models: tuple[str, ...]
+
+
+def _distinct(candidates: Sequence[Ballot]) -> list[_Candidate]:
+    """Each different answer once, capitals and blanks aside."""
+    found: dict[str, list[Ballot]] = {}
     for ballot in candidates:
-        found.setdefault(canonical_answer(ballot.answer).casefold(), ballot)
-    return list(found.values())
+        found.setdefault(canonical_answer(ballot.answer).casefold(), []).append(ballot)
+    return [_Candidate(same[0].answer, same[0].seat, served_by(same)) for same in found.values()]
 
 
 async def _judge(
-    session: Session, seat: Seat, candidates: Sequence[Ballot]
+    session: Session, seat: Seat, candidates: Sequence[_Candidate], names: Mapping[str, str]
 ) -> Ballot | Failure | None:
-    """A seat's vote among the candidates of other models; None where there are fewer than two."""
-    others = [b for b in candidates if b.model != seat.model]
+    """A seat's word on the candidates of other models; None where there are fewer than two."""
+    others = [c for c in candidates if not any(same_model(seat.model, m) for m in c.models)]
     if len(others) < 2:
         return None
-    said = await session.choose(seat, [b.answer for b in others], JUDGE_SEATS + seat.index)
+    said = await session.choose(seat, [c.answer for c in others], JUDGE_SEATS + seat.index)
     if isinstance(said, Failure):
         return said
     place, ballot = said
-    return ballot.model_copy(update={"answer": others[place].answer, "role": "judge"})
+    update: dict[str, object] = {"answer": others[place].answer, "role": "judge"}
+    if ballot.scores is not None:
+        update["scores"] = {
+            names[canonical_answer(other.answer)]: ballot.scores[str(at)]
+            for at, other in enumerate(others)
+        }
+        update["distribution"] = None
+    return ballot.model_copy(update=update)
 
 
 def _rejected(ballot: Ballot) -> Failure:

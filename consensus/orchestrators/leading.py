@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from pydantic import BaseModel, ConfigDict
 
+from consensus.aggregation.candidate_scores import judge_candidates
 from consensus.ballots import Answer, Ballot
 from consensus.orchestrators.calibration import Stage
 from consensus.orchestrators.checks import (
@@ -21,10 +22,17 @@ from consensus.orchestrators.evidence import (
     read_scores,
 )
 from consensus.orchestrators.ranking import compare_position, read_ranking
-from consensus.orchestrators.spec import HopRecord
+from consensus.orchestrators.spec import HopRecord, StrategySpec
 from consensus.tasks import Kind
 
-__all__ = ["SCORE_TOLERANCE", "Leader", "best_judged", "canonical_answer", "find_leader"]
+__all__ = [
+    "SCORE_TOLERANCE",
+    "Leader",
+    "best_judged",
+    "candidate_names",
+    "canonical_answer",
+    "find_leader",
+]
 
 SCORE_TOLERANCE = 0.1
 """Scores within this share of the scale's width count as agreeing."""
@@ -165,29 +173,79 @@ def _score_leader(hops: Sequence[HopRecord], scale: tuple[float, float]) -> Lead
 
 
 def _generate_leader(hops: Sequence[HopRecord]) -> Leader:
-    """The candidate that most judges chose; without judges, the answer that most seats gave."""
-    judges = [b for b in hops[-1].ballots if b.role == "judge"]
-    written = [b for b in hops[-1].ballots if b.role != "judge"]
-    candidates = best_judged(written, hops[-1].judgements)
-    names = {
-        key: f"candidate-{i}"
-        for i, key in enumerate(sorted({canonical_answer(b.answer) for b in candidates}))
-    }
-    groups: dict[str, list[Ballot]] = {key: [] for key in names}
+    """The judges' candidate; without judges, the answer that most seats gave."""
+    last = hops[-1]
+    judges = [b for b in last.ballots if b.role == "judge"]
+    written = [b for b in last.ballots if b.role != "judge"]
+    candidates = best_judged(written, last.judgements)
+    names = candidate_names(candidates)
+    answers = {names[canonical_answer(b.answer)]: b.answer for b in reversed(candidates)}
+    if judges and last.spec.aggregator == "scores" and all(b.scores for b in judges):
+        return _scored_leader(judges, list(names.values()), answers, last.spec)
     voters = judges or candidates
+    shares = dict.fromkeys(names.values(), 0.0)
+    backers: dict[str, set[int]] = {name: set() for name in shares}
     for ballot in voters:
-        groups[canonical_answer(ballot.answer)].append(ballot)
-    most = max(len(group) for group in groups.values())
-    leaders = sorted(key for key, group in groups.items() if len(group) == most)
-    group = groups[leaders[0]]
-    alone = len(leaders) == 1
+        backed = _backed(ballot, names)
+        for name in backed:
+            shares[name] += 1.0 / len(backed)
+        if len(backed) == 1:
+            backers[backed[0]].add(ballot.seat)
+    most = max(shares.values())
+    first = tuple(name for name, share in shares.items() if share >= most - 1e-9)
+    alone = len(first) == 1
+    behind = max((backers[name] for name in first), key=len)
     return Leader(
-        answer=group[0].answer if alone else None,
-        tied=() if alone else tuple(names[key] for key in leaders),
-        posterior={names[k]: len(groups[k]) / len(voters) for k in names} if len(names) > 1 else {},
+        answer=answers[first[0]] if alone else None,
+        tied=() if alone else first,
+        posterior={k: share / len(voters) for k, share in shares.items()} if len(names) > 1 else {},
         probability=most / len(voters) if len(voters) > 1 else None,
-        supporters=frozenset(ballot.seat for ballot in group),
-        by_oracle=alone and not judges and any(j.of == "candidate" for j in hops[-1].judgements),
+        supporters=frozenset(behind),
+        by_oracle=alone and not judges and any(j.of == "candidate" for j in last.judgements),
+    )
+
+
+def candidate_names(candidates: Sequence[Ballot]) -> dict[str, str]:
+    """Canonical answer → ``candidate-N``, whatever the order of the ballots."""
+    keys = sorted({canonical_answer(ballot.answer) for ballot in candidates})
+    return {key: f"candidate-{number}" for number, key in enumerate(keys)}
+
+
+def _backed(ballot: Ballot, names: Mapping[str, str]) -> list[str]:
+    """The candidates that a ballot is for: of a judge's scores, all that share the highest."""
+    if ballot.role != "judge" or not ballot.scores:
+        return [names[canonical_answer(ballot.answer)]]
+    best = max(ballot.scores.values())
+    return [name for name, score in ballot.scores.items() if score >= best]
+
+
+def _scored_leader(
+    judges: Sequence[Ballot],
+    names: Sequence[str],
+    answers: Mapping[str, Answer],
+    spec: StrategySpec,
+) -> Leader:
+    """The candidate whose scores are best, each judge's own location taken out."""
+    rows = [[(b.scores or {}).get(name, math.nan) for name in names] for b in judges]
+    found = judge_candidates(rows, correlation=spec.cold_start.correlation)
+    first = [names[k] for k in found.leaders]
+    alone = len(first) == 1
+    note = f"{len(judges)} judges' whole scores"
+    if len(found.groups) > 1:
+        note += f" fall into {len(found.groups)} groups of candidates that nobody compared"
+    elif alone:
+        points = sorted((float(q) for q in found.quality if not math.isnan(q)), reverse=True)
+        note += f": {first[0]} leads by {points[0] - points[1]:.2f} points"
+        if len(points) < len(names):
+            note += f"; {len(names) - len(points)} of {len(names)} candidates were judged by nobody"
+    behind = max(({b.seat for b in judges if _backed(b, {}) == [name]} for name in first), key=len)
+    return Leader(
+        answer=answers[first[0]] if alone else None,
+        tied=() if alone else tuple(first),
+        posterior=dict(zip(names, found.first.tolist(), strict=True)),
+        probability=float(max(found.first[k] for k in found.leaders)),
+        supporters=frozenset(behind),
+        notes=(note,),
     )
 
 

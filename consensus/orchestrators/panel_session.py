@@ -77,23 +77,35 @@ class PanelSession:
     async def choose(
         self, seat: Seat, candidates: Sequence[Answer], number: int
     ) -> tuple[int, Ballot] | Failure:
-        """Let a seat choose the best of several answers; its place among them, and its ballot."""
+        """Let a seat choose the best of several answers; its place among them, and its ballot.
+
+        Orders differ from model to model and from one seat of a model to the next, so that no place
+        is the first for all. A judge is asked itself or not at all: whoever stood in for it might
+        have written one of them.
+        """
         assert isinstance(self.task, Generate)  # noqa: S101 - only its answers are candidates
         question = candidates_task(self.task, candidates, self.book)
+        scoring = seat.ballot == "scores"
+        models = list(dict.fromkeys(s.model for s in self.panel))
+        lap = sum(s.model == seat.model and s.index < seat.index for s in self.panel)
         judge = build_panel(
             question,
             models=(seat.model,),
-            seats=1,
+            seats=models.index(seat.model) + lap + 1,
             framings=("plain",),
             book=self.book,
-            ballot="structured",
+            ballot="scores" if scoring else "structured",
             temperature=seat.temperature,
-            first_seat=number,
-        )[0]
-        said = await ask(question, judge, self.gateway, self.context, self.book)
+        )[-1]
+        context = replace(self.context, fallbacks=())
+        said = await ask(question, replace(judge, index=number), self.gateway, context, self.book)
         if isinstance(said, Failure):
             return said
-        return question.options.index(str(said.answer)), said
+        if not scoring or said.scores is None:
+            return question.options.index(str(said.answer)), said
+        points = {str(at): said.scores[option] for at, option in enumerate(question.options)}
+        best = max(points, key=lambda at: points[at])
+        return int(best), said.model_copy(update={"scores": points})
 
     async def compare(
         self, seat: Seat, shown_first: int, shown_second: int, number: int

@@ -41,7 +41,8 @@ class Session(Protocol):
         self, seat: Seat, candidates: Sequence[Answer], number: int
     ) -> tuple[int, Ballot] | Failure:
         """Let a seat choose the best of several answers to the task; its ballot's seat is
-        ``number``."""
+        ``number``. A seat that scores scores each: its ballot's ``scores`` are by place, as text,
+        and the place is that of one of the best."""
         ...
 
     async def compare(

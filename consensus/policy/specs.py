@@ -125,7 +125,7 @@ def spec_of(
         # What few comparisons can say of an order is the order's own question, not a quorum's.
         "quorum": 1 if alone else (row.quorum or (1 if by_pairs else seats // 2 + 1)),
         "framings": (framings or (PLAIN,))[:1] if alone else framings,
-        "ballot": _ballot(row, models),
+        "ballot": _ballot(row, models, orchestrator),
         "fallbacks": expand_models(table, row.fallback or ()),
     }
     if row.calibration is not None:
@@ -154,13 +154,17 @@ def _never_settled(row: TaskRow, aggregator: Aggregator) -> bool:
     return exact and (aggregator in LEARNING | {"cisc"} or row.calibration is not None)
 
 
-def _ballot(row: TaskRow, models: tuple[str, ...]) -> Literal["structured", "token", "scores"]:
+def _ballot(
+    row: TaskRow, models: tuple[str, ...], orchestrator: OrchestratorName
+) -> Literal["structured", "token", "scores"]:
     """One form for the whole panel: tokens where every model runs here and one word can answer.
 
-    Scores are of a closed set; of other kinds the answer is a structured one.
+    Scores are of a closed set, or of the candidates that a best-of-n puts to its judges; elsewhere
+    the answer is a structured one.
     """
     if row.ballot == "scores":
-        return "scores" if row.kind in (*SCORED, None) else "structured"
+        scored = row.kind in (*SCORED, None) or orchestrator == "best_of_n"
+        return "scores" if scored else "structured"
     if row.ballot in ("structured", "token"):
         return row.ballot
     here = all(model.startswith("local/") for model in models)
