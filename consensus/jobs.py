@@ -19,14 +19,16 @@ from typing import Any
 
 from consensus.decisions import Decision
 from consensus.engine import Engine, in_order, refused
-from consensus.errors import ConsensusError, DataError, ProviderError, TaskError
+from consensus.errors import DataError, FailureClass, ProviderError, TaskError
 from consensus.ledger.jobs import Job, PaidCalls
 from consensus.ledger.receipts import task_sha256
 from consensus.ledger.store import Ledger
+from consensus.ledger.workers import take_in_all
+from consensus.parquet import ParquetOutput, count_rows, is_parquet, read_rows
 from consensus.policy.reload import Setup
 from consensus.tasks import MAX_TASK_BYTES, Task, parse_task
 
-__all__ = ["JobRun", "Line", "count_lines", "read_tasks", "unanswered"]
+__all__ = ["JobRun", "Line", "Settled", "ask_line", "count_lines", "read_tasks", "unanswered"]
 
 MAX_LINE_BYTES = 6 * MAX_TASK_BYTES
 """The longest line that is read: every byte of a task may be escaped as ``\\u00XX``."""
@@ -49,7 +51,9 @@ class Line:
 
 
 def count_lines(path: Path) -> int:
-    """How many tasks a file holds (its lines that are not blank)."""
+    """How many tasks a file holds (its lines that are not blank, or its rows)."""
+    if is_parquet(path):
+        return count_rows(path)
     try:
         with path.open("rb") as file:
             return sum(1 for line in file if line.strip())
@@ -58,7 +62,7 @@ def count_lines(path: Path) -> int:
 
 
 def read_tasks(path: Path, *, task_type: str, row: Mapping[str, Any]) -> Iterator[Line]:
-    """Read a JSONL file of tasks, line by line, in constant memory.
+    """Read a file of tasks, line by line (JSONL) or row by row (``.parquet``), in flat memory.
 
     Args:
         path: the file.
@@ -66,20 +70,30 @@ def read_tasks(path: Path, *, task_type: str, row: Mapping[str, Any]) -> Iterato
         row: what the policy's row supplies where a line is silent (``kind``, ``criteria``, …).
     """
     seen: Counter[str] = Counter()
-    index = 0
+    read = read_rows(path) if is_parquet(path) else _read_lines(path)
+    for index, (number, given) in enumerate(read):
+        yield _line(given, index, number, path.name, task_type, row, seen)
+
+
+def _read_lines(path: Path) -> Iterator[tuple[int, object]]:
+    """Line numbers and what stands there; an error where that cannot be read."""
     try:
         with path.open("rb") as file:
             for number, raw in enumerate(file, start=1):
                 if not raw.strip():
                     continue
-                yield _line(raw, index, number, path.name, task_type, row, seen)
-                index += 1
+                try:
+                    given = _parse(raw, f"{path.name}:{number}", first=number == 1)
+                except TaskError as error:
+                    yield number, error
+                else:
+                    yield number, given
     except OSError as error:
         raise DataError(f"cannot be read: {error.strerror}", where=str(path)) from None
 
 
 def _line(
-    raw: bytes,
+    given: object,
     index: int,
     number: int,
     name: str,
@@ -88,9 +102,9 @@ def _line(
     seen: Counter[str],
 ) -> Line:
     where = f"{name}:{number}"
-    given: object = None
     try:
-        given = _parse(raw, where, first=number == 1)
+        if isinstance(given, TaskError):
+            raise given
         task = parse_task(complete(given, task_type, row, where=where), where=where)
     except TaskError as error:
         named = given.get("id") if isinstance(given, dict) else None
@@ -184,6 +198,52 @@ def unanswered(decision: Decision) -> bool:
     )
 
 
+async def ask_line(
+    engine: Engine,
+    setup: Setup,
+    line: Line,
+    decision_id: str,
+    *,
+    paid: PaidCalls,
+    frontier: str | None = None,
+) -> Decision:
+    """Decide one line's task under this id; a task that cannot be asked is refused."""
+    if line.task is None:
+        raise ValueError("the line holds no task")
+    try:
+        return await engine.decide_row(
+            line.task, frontier=frontier, decision_id=decision_id, paid=paid, setup=setup
+        )
+    except TaskError as error:
+        return refused(line.task, error)
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What became of one line.
+
+    ``pico`` is what it cost in this run, in pico-dollars. ``nobody`` is why no further task can be
+    answered either: a message and its class.
+    """
+
+    row: dict[str, Any]
+    pico: int
+    reused: bool
+    nobody: tuple[str, FailureClass] | None
+
+    @classmethod
+    def of(cls, line: Line, decision: Decision, *, reused: bool) -> Settled:
+        """A decision as one line's."""
+        pico, nobody = 0, None
+        if not reused:
+            pico = decision.cost.pico_usd
+            if decision.frontier is not None:
+                pico += decision.frontier.cost.pico_usd
+        if unanswered(decision) and {f.failure for f in decision.failures} <= HOPELESS:
+            nobody = decision.failures[0].message, decision.failures[0].failure
+        return cls(decision.to_row(index=line.index), pico, reused, nobody)
+
+
 @dataclass
 class JobRun:
     """One run of a job: decides what is not yet decided, writes every row in input order.
@@ -242,11 +302,13 @@ class JobRun:
                 policy_version=setup.table.version_hash,
                 options=self._identity(setup),
             )
+        take_in_all(ledger, job.job_id)
         done = ledger.finished(job.job_id)
         paid = ledger.paid_calls(job.job_id)
         try:
             async with aclosing(self._decide(ledger, setup, job, done, paid)) as rows:
-                with _Output(self.output) as out:
+                output = ParquetOutput if is_parquet(self.output) else _Output
+                with output(self.output) as out:
                     async for row in rows:
                         out.write(row)
                         yield row
@@ -264,52 +326,65 @@ class JobRun:
     async def _decide(
         self, ledger: Ledger, setup: Setup, job: Job, done: set[int], paid: PaidCalls
     ) -> AsyncGenerator[dict[str, Any], None]:
-        policy_row = setup.table.tasks.get(self.task_type)
-        supplied = policy_row.task_defaults() if policy_row is not None else {}
-        lines = read_tasks(self.source, task_type=self.task_type, row=supplied)
+        async def one(line: Line) -> Settled:
+            known, decision_id = self._known(ledger, setup, job, line, done)
+            if known is not None:
+                return known
+            decision = await ask_line(
+                self.engine, setup, line, decision_id, paid=paid, frontier=self.frontier
+            )
+            return Settled.of(line, decision, reused=False)
 
-        async def one(line: Line) -> tuple[Line, Decision, bool]:
-            if line.task is None:
-                given = {"type": self.task_type, "id": line.task_id, "kind": supplied.get("kind")}
-                return line, refused(given, TaskError(str(line.error))), False
-            key = line.key
-            while key in done:
-                kept = ledger.receipt(job.decision_id(key)).decision
-                if not unanswered(kept):
-                    return line, kept, True
-                key += 1  # nobody could be reached then; it is asked again under a new id
-            try:
-                decision = await self.engine.decide_row(
-                    line.task,
-                    frontier=self.frontier,
-                    decision_id=job.decision_id(key),
-                    paid=paid,
-                    setup=setup,
-                )
-            except ConsensusError as error:
-                if not isinstance(error, TaskError):
-                    raise
-                return line, refused(line.task, error), False
-            return line, decision, False
-
+        lines = self._lines(setup)
         async with aclosing(in_order(lines, one, self.concurrency)) as decided:
-            async for line, decision, reused in decided:
-                if unanswered(decision) and {f.failure for f in decision.failures} <= HOPELESS:
-                    raise ProviderError(
-                        f"nobody can answer: {decision.failures[0].message} (what is finished is "
-                        "kept; mend it and run the same command again)",
-                        failure=decision.failures[0].failure,
-                    )
-                if decision.error is not None:
-                    self.bad_lines += 1
-                else:
-                    self.actions[decision.action] += 1
-                self.reused += reused
-                if not reused:
-                    self.spent_pico += decision.cost.pico_usd
-                    if decision.frontier is not None:
-                        self.spent_pico += decision.frontier.cost.pico_usd
-                yield decision.to_row(index=line.index)
+            async for settled in decided:
+                yield self._counted(settled)
+
+    def _supplied(self, setup: Setup) -> dict[str, Any]:
+        """What the policy's row supplies where a line is silent."""
+        row = setup.table.tasks.get(self.task_type)
+        return {} if row is None else row.task_defaults()
+
+    def _lines(self, setup: Setup) -> Iterator[Line]:
+        return read_tasks(self.source, task_type=self.task_type, row=self._supplied(setup))
+
+    def _known(
+        self, ledger: Ledger, setup: Setup, job: Job, line: Line, done: set[int]
+    ) -> tuple[Settled | None, str]:
+        """What is known of a line without asking, or the id under which it is to be decided."""
+        if line.task is None:
+            kind = self._supplied(setup).get("kind")
+            given = {"type": self.task_type, "id": line.task_id, "kind": kind}
+            decision = refused(given, TaskError(str(line.error)))
+            return Settled.of(line, decision, reused=False), ""
+        key = line.key
+        while key in done:
+            kept = ledger.receipt(job.decision_id(key)).decision
+            if not unanswered(kept):
+                return Settled.of(line, kept, reused=True), ""
+            key += 1  # nobody could be reached then; it is asked again under a new id
+        return None, job.decision_id(key)
+
+    def _counted(self, settled: Settled) -> dict[str, Any]:
+        """Count a line in.
+
+        Raises:
+            ProviderError: no further task could be answered either.
+        """
+        if settled.nobody is not None:
+            message, failure = settled.nobody
+            raise ProviderError(
+                f"nobody can answer: {message} (what is finished is kept; mend it and run the same "
+                "command again)",
+                failure=failure,
+            )
+        if settled.row["error"] is not None:
+            self.bad_lines += 1
+        else:
+            self.actions[settled.row["action"]] += 1
+        self.reused += settled.reused
+        self.spent_pico += settled.pico
+        return settled.row
 
 
 class _Output:

@@ -21,7 +21,7 @@ from consensus.ledger.store import Ledger
 if TYPE_CHECKING:
     from sqlalchemy import Column, Connection, Table
 
-__all__ = ["TableTransfer", "Transfer", "transfer"]
+__all__ = ["TableTransfer", "Transfer", "merge", "transfer"]
 
 _MARK = "transfer "
 """In front of a table's name in ``meta``: the key of the last row that was taken over."""
@@ -90,6 +90,28 @@ def transfer(
         target.where,
         tuple(_checked(source, target, table, copied) for table, copied in tables),
     )
+
+
+def merge(source: Ledger, target: Ledger, *, batch: int = 500) -> int:
+    """Take one ledger's records into another that has records of its own; the rows taken over.
+
+    Their ids must be others' or the same records. Cut short, it is simply done again: a row that is
+    in the target already is replaced by the same row.
+
+    Args:
+        source: only read, and no longer written to.
+        target: may be written to meanwhile.
+        batch: rows a transaction.
+
+    Raises:
+        LedgerError: a record could not be read or kept.
+    """
+    copied = 0
+    for table in _tables():
+        _forget(target, table)  # a mark of another source would pass rows over
+        copied += _copy(source, target, table, batch, None)
+        _forget(target, table)
+    return copied
 
 
 def _tables() -> Iterator[Table]:
@@ -187,18 +209,23 @@ def _how_far(connection: Connection, table: Table) -> list[Any] | None:
     return None if found is None else list(json.loads(found))
 
 
+def _forget(target: Ledger, table: Table) -> None:
+    """Take away the mark of how far a transfer of this table came."""
+    from sqlalchemy import delete
+
+    from consensus.ledger.schema import meta
+
+    target.work(lambda c: c.execute(delete(meta).where(meta.c.key == _MARK + table.name)))
+
+
 def _checked(source: Ledger, target: Ledger, table: Table, copied: int) -> TableTransfer:
     """The table's figures, which are the same in both.
 
     The mark is taken away in any case: the next run looks at every row again.
     """
-    from sqlalchemy import delete
-
-    from consensus.ledger.schema import meta
-
     theirs = source.read(lambda c: _figures(c, table))
     ours = target.read(lambda c: _figures(c, table))
-    target.work(lambda c: c.execute(delete(meta).where(meta.c.key == _MARK + table.name)))
+    _forget(target, table)
     if ours != theirs:
         different = next(name for name in theirs if theirs[name] != ours[name])
         raise LedgerError(
