@@ -1,9 +1,11 @@
 """From a model's name to the client that reaches it, made at its first use and then shared.
 
 The part of a name before the first ``/`` is its provider. ``anthropic/…`` goes through the
-``anthropic`` SDK, ``local/…`` runs on this machine, ``scripted/…`` is the fake, and everything
-else goes through ``litellm``, unless a package has registered the provider under the entry point
-group ``consensus.clients`` (a callable of settings and prices that returns a client).
+``anthropic`` SDK, ``openai/…`` through the ``openai`` SDK, ``local/…`` runs on this machine,
+``scripted/…`` is the fake, and everything else goes through ``litellm``, unless a package has
+registered the provider under the entry point group ``consensus.clients`` (a callable of settings
+and prices that returns a client). A name of one's own with a ``base_url`` is a server that speaks
+OpenAI's chat completions.
 """
 
 from __future__ import annotations
@@ -139,6 +141,18 @@ def _anthropic(name: str, settings: ProviderSettings, prices: PriceBook) -> Mode
     )
 
 
+def _openai(name: str, settings: ProviderSettings, prices: PriceBook) -> ModelClient:
+    from consensus.models.openai_client import OpenAIClient
+
+    return OpenAIClient(
+        provider=name,
+        api_key=settings.api_key(name),
+        base_url=settings.base_url,
+        concurrency=settings.at_once(name),
+        prices=prices,
+    )
+
+
 def _litellm(name: str, settings: ProviderSettings, prices: PriceBook) -> ModelClient:
     from consensus.models.litellm_client import LiteLLMClient
 
@@ -165,9 +179,16 @@ def _scripted(_name: str, settings: ProviderSettings, _prices: PriceBook) -> Mod
 
 
 BUILDERS: Final[Mapping[str, Builder]] = MappingProxyType(
-    {"anthropic": _anthropic, "local": _local, "scripted": _scripted}
+    {
+        "anthropic": _anthropic,
+        "local": _local,
+        "openai": _openai,
+        "openai_like": _openai,
+        "scripted": _scripted,
+    }
 )
-"""Providers with a client of their own; all others go through litellm."""
+"""Providers with a client of their own; all others go through litellm, but for those that it does
+not know and that have an endpoint: they are spoken to as OpenAI is."""
 
 
 class ClientFactory:
@@ -253,7 +274,10 @@ class ClientFactory:
             raise errors[0]
 
     def _build(self, provider: str) -> ModelClient:
-        build = BUILDERS.get(provider) or _registered(provider) or _litellm
+        build = BUILDERS.get(provider) or _registered(provider)
+        if build is None:
+            own = self.settings(provider).base_url is not None and not _litellm_knows(provider)
+            build = _openai if own else _litellm
         if self._prices is None:
             from consensus.models.prices import PriceBook
 
@@ -265,6 +289,14 @@ _DEFAULTS: Final = ProviderSettings()
 
 _NOT_PRICED: Final = frozenset({"local", "scripted"})
 """Providers whose clients take nothing from the price book."""
+
+
+def _litellm_knows(provider: str) -> bool:
+    """Whether litellm has a way of its own to a provider; read from its files, without importing
+    it."""
+    from consensus.models.price_map import litellm_providers
+
+    return provider in litellm_providers()
 
 
 def _registered(provider: str) -> Builder | None:

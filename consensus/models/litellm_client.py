@@ -17,15 +17,25 @@ import math
 import os
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from consensus.ballots import Usage
-from consensus.errors import FailureClass, ProviderError
+from consensus.errors import ProviderError
 from consensus.models._http import aiohttp_client
-from consensus.models.choice_tokens import ChoiceMass, read_first_token
-from consensus.models.errors_map import provider_error, rate_headers, status_failure
+from consensus.models.chat_completions import (
+    TOP_LOGPROBS,
+    completion_of,
+    endpoint,
+    failed,
+    holds_to_schema,
+    messages,
+    provider_name,
+    read_usage,
+    response_format,
+    takes_sampling,
+)
+from consensus.models.errors_map import provider_error, status_failure
 from consensus.models.instructions import schema_instruction
 from consensus.models.prices import PriceBook
 from consensus.models.protocol import Completion, Request
@@ -38,19 +48,6 @@ __all__ = ["LiteLLMClient", "completion_of", "import_litellm", "read_usage"]
 _ATTEMPT_TIMEOUT_S = 3600.0
 """What litellm is told. It keeps one client per timeout it has seen, so ours must not vary; the
 caller's timeout is kept outside of it."""
-
-_TOP_LOGPROBS: Mapping[str, int] = {"fireworks_ai": 5, "xai": 8}
-"""The most alternatives that a provider lists; 20 where it is not here."""
-
-_FINISH: Mapping[object, Literal["stop", "length", "refusal", "tool"]] = {
-    "stop": "stop",
-    "eos": "stop",
-    "length": "length",
-    "content_filter": "refusal",
-    "refusal": "refusal",
-    "tool_calls": "tool",
-    "function_call": "tool",
-}
 
 
 class LiteLLMClient:
@@ -107,7 +104,7 @@ class LiteLLMClient:
         litellm counts every model whose tokenizer it lacks by OpenAI's, which can be far too few.
         """
         bound = request.input_bytes() + 16 * (len(request.turns) + 2)
-        if _provider(request.model) not in {"openai", "azure"} or not self._prices.listed(
+        if provider_name(request.model) not in {"openai", "azure"} or not self._prices.listed(
             request.model
         ):
             return bound
@@ -115,7 +112,7 @@ class LiteLLMClient:
         schema = json.dumps(request.output_schema) if request.output_schema else ""
         try:
             count = await asyncio.to_thread(
-                litellm.token_counter, model=request.model, messages=_messages(request, schema)
+                litellm.token_counter, model=request.model, messages=messages(request, schema)
             )
         except Exception:  # noqa: BLE001 - the bound is always right, whatever the tokenizer said
             return bound
@@ -137,7 +134,7 @@ class LiteLLMClient:
                 async with asyncio.timeout(timeout_s if math.isfinite(timeout_s) else None):
                     return await litellm.acompletion(**arguments)
         except TimeoutError:
-            error = _failed(request.model, "timeout", f"sent no answer within {timeout_s:.3g} s")
+            error = failed(request.model, "timeout", f"sent no answer within {timeout_s:.3g} s")
         except Exception as caught:  # noqa: BLE001 - litellm raises whatever its providers do
             error = _translate(caught, request.model)
         # Raised here and not above, so that it carries no context: litellm's own exceptions quote
@@ -145,7 +142,7 @@ class LiteLLMClient:
         raise error
 
     def _arguments(self, request: Request) -> dict[str, Any]:
-        provider = _provider(request.model)
+        provider = provider_name(request.model)
         instruction = ""
         arguments: dict[str, Any] = {
             "model": request.model,
@@ -157,44 +154,39 @@ class LiteLLMClient:
             "no-log": True,
         }
         if request.output_schema is not None:
-            if self._holds_to_schema(request.model):
-                arguments["response_format"] = _response_format(request.output_schema)
+            if holds_to_schema(self._prices, request.model):
+                arguments["response_format"] = response_format(request.output_schema)
             else:
                 instruction = schema_instruction(request.output_schema)
-        arguments["messages"] = _messages(request, instruction)
-        samples = self._prices.supports(request.model, "sampling_params") is not False
-        if request.temperature is not None and samples:
+        arguments["messages"] = messages(request, instruction)
+        if request.temperature is not None and takes_sampling(self._prices, request.model):
             arguments["temperature"] = request.temperature
         if request.seed is not None:
             arguments["seed"] = request.seed
         if request.choices:
             arguments["logprobs"] = True
-            arguments["top_logprobs"] = _TOP_LOGPROBS.get(provider, 20)
+            arguments["top_logprobs"] = TOP_LOGPROBS.get(provider, 20)
         if provider == "openai":
             arguments["client"] = self._openai_client()
         else:
             if self._api_key is not None:
                 arguments["api_key"] = self._api_key
-            base_url = self._base_url or _endpoint(provider)
+            base_url = self._base_url or endpoint(provider)
             if base_url is not None:
                 arguments["api_base"] = base_url
         return arguments
-
-    def _holds_to_schema(self, model: str) -> bool:
-        can = self._prices.supports(model, "response_schema")
-        return not self._prices.listed(model) if can is None else can
 
     def _openai_client(self) -> AsyncOpenAI:
         if self._openai is None:
             import httpx
             import openai
 
-            base_url = self._base_url or _endpoint("openai")
+            base_url = self._base_url or endpoint("openai")
             key = self._api_key or os.environ.get("OPENAI_API_KEY") or None
             if key is None and base_url is not None:
                 key = "none"  # servers of one's own seldom ask for a key; the SDK insists on one
             if key is None:
-                raise _failed("openai/", "auth", "needs a key: set OPENAI_API_KEY", again=False)
+                raise failed("openai/", "auth", "needs a key: set OPENAI_API_KEY", again=False)
             self._openai = openai.AsyncOpenAI(
                 api_key=key,
                 base_url=base_url,
@@ -257,153 +249,13 @@ def _unlogged() -> Iterator[None]:
         is_internal_call.reset(token)
 
 
-def _provider(model: str) -> str:
-    provider, slash, _ = model.partition("/")
-    return provider if slash else "openai"
-
-
-def _endpoint(provider: str) -> str | None:
-    name = provider.upper().replace("-", "_")
-    return os.environ.get(f"{name}_BASE_URL") or os.environ.get(f"{name}_API_BASE") or None
-
-
-def _messages(request: Request, instruction: str) -> list[dict[str, str]]:
-    system = f"{request.system}\n\n{instruction}".strip() if instruction else request.system
-    messages = [{"role": "system", "content": system}] if system else []
-    messages += [{"role": turn.role, "content": turn.text} for turn in request.turns]
-    return messages
-
-
-def _response_format(schema: dict[str, Any]) -> dict[str, Any]:
-    answer = {"name": "answer", "schema": schema, "strict": _is_strict(schema)}
-    return {"type": "json_schema", "json_schema": answer}
-
-
-def _is_strict(schema: object) -> bool:
-    """Whether OpenAI's strict mode takes a schema: closed objects, every property required."""
-    if isinstance(schema, list):
-        return all(map(_is_strict, schema))
-    if not isinstance(schema, dict):
-        return True
-    properties = schema.get("properties")
-    if schema.get("type") == "object" or properties is not None:
-        if schema.get("additionalProperties") is not False:
-            return False
-        if set(schema.get("required", ())) != set(properties or {}):
-            return False
-    return all(map(_is_strict, schema.values()))
-
-
-def completion_of(request: Request, response: Any, latency_s: float = 0.0) -> Completion:
-    """A chat completion, of litellm or of OpenAI's SDK, in our words.
-
-    Raises:
-        ProviderError: it holds no choice.
-    """
-    provider = _provider(request.model)
-    hidden = getattr(response, "_hidden_params", None) or {}
-    headers = {str(k): str(v) for k, v in (hidden.get("additional_headers") or {}).items()}
-    served = _served(provider, getattr(response, "model", None), request.model)
-    usage = read_usage(getattr(response, "usage", None)) or Usage()
-    choices = getattr(response, "choices", None) or ()
-    request_id = headers.get("llm_provider-x-request-id") or getattr(response, "id", None)
-    if not choices:
-        raise provider_error(
-            provider,
-            model=request.model,
-            failure="malformed_response",
-            retryable=True,
-            what="sent an answer without a choice",
-            usage=usage,
-            served_model=served,
-            request_id=request_id,
-        )
-    choice = choices[0]
-    text = choice.message.content
-    refused = _refusal(choice.message)
-    mass = _choice_mass(request, choice)
-    return Completion(
-        text=text if isinstance(text, str) else "",
-        served_model=served,
-        usage=usage,
-        finish="refusal" if refused else _FINISH.get(choice.finish_reason, "other"),
-        latency_s=latency_s,
-        request_id=request_id,
-        choice_probabilities=mass.probabilities if mass else None,
-        coverage=mass.coverage if mass else None,
-        headers=rate_headers({k.removeprefix("llm_provider-"): v for k, v in headers.items()}),
-    )
-
-
-def _served(provider: str, served: object, requested: str) -> str:
-    """The served model in litellm's naming: what the provider said, behind the provider's name."""
-    if not isinstance(served, str) or not served:
-        return requested
-    return served if served.startswith(f"{provider}/") else f"{provider}/{served}"
-
-
-def _refusal(message: Any) -> bool:
-    extra = getattr(message, "provider_specific_fields", None) or {}
-    return bool(extra.get("refusal") or getattr(message, "refusal", None))
-
-
-def _choice_mass(request: Request, choice: Any) -> ChoiceMass | None:
-    """The choices' probabilities, where the provider sent the first token's alternatives."""
-    content = getattr(getattr(choice, "logprobs", None), "content", None)
-    if not request.choices or not content:
-        return None
-    first = content[0]
-    listed = [(first.token, first.logprob)]
-    listed += [(top.token, top.logprob) for top in getattr(first, "top_logprobs", None) or ()]
-    return read_first_token(request.choices, listed)
-
-
-def read_usage(raw: Any) -> Usage | None:
-    """A usage in OpenAI's convention, in classes that do not overlap; None if it says nothing.
-
-    ``prompt_tokens`` includes what was read from and written to a cache; litellm brings other
-    providers to that convention. Where the cached part is larger than the whole, the provider has
-    counted it beside, not inside, and nothing is taken off. ``completion_tokens`` includes
-    thinking, unless the provider's own ``total_tokens`` shows that it comes on top (xAI).
-    """
-    prompt, output = _number(raw, "prompt_tokens"), _number(raw, "completion_tokens")
-    prompt_details = getattr(raw, "prompt_tokens_details", None)
-    output_details = getattr(raw, "completion_tokens_details", None)
-    read = _number(prompt_details, "cached_tokens")
-    written = _number(prompt_details, "cache_write_tokens") or _number(
-        prompt_details, "cache_creation_tokens"
-    )
-    split = getattr(prompt_details, "cache_creation_token_details", None)
-    hour = min(_number(split, "ephemeral_1h_input_tokens"), written)
-    thinking = _number(output_details, "reasoning_tokens")
-    if min(prompt, output, read, written, hour, thinking) < 0 or prompt + read + written == 0:
-        return None
-    beside = _number(raw, "total_tokens") == prompt + output + thinking
-    if thinking > output or (thinking and beside):
-        output += thinking
-    cached = read + written
-    return Usage(
-        input=prompt - cached if cached <= prompt else prompt,
-        cache_read=read,
-        cache_write=written - hour,
-        cache_write_1h=hour,
-        output=output,
-        reasoning=thinking,
-    )
-
-
-def _number(holder: Any, name: str) -> int:
-    value = getattr(holder, name, None)
-    return value if isinstance(value, int) and not isinstance(value, bool) else 0
-
-
 def _translate(caught: Exception, model: str) -> ProviderError:
     """litellm's exceptions, by what the provider answered rather than by litellm's class for it.
 
     Its classes follow the wording of messages (a 500 with ``invalid_request_error`` in its body
     comes as ``BadRequestError``); the status and the headers it keeps are the provider's.
     """
-    provider = _provider(model)
+    provider = provider_name(model)
     name = type(caught).__name__
     headers = getattr(caught, "litellm_response_headers", None)
     if headers is None:
@@ -427,13 +279,13 @@ def _translate(caught: Exception, model: str) -> ProviderError:
         if type(link).__module__.startswith("litellm"):
             continue
         if "Timeout" in type(link).__name__:
-            return _failed(model, "connection", "could not be reached in time")
+            return failed(model, "connection", "could not be reached in time")
         if isinstance(link, OSError) or type(link).__name__ in _NETWORK:
-            return _failed(model, "connection", "closed or refused the connection")
+            return failed(model, "connection", "closed or refused the connection")
     if isinstance(status, int) and 400 <= status < 500:
         failure, _ = status_failure(status)
-        return _failed(model, failure, f"was not asked: litellm refused ({name})", again=False)
-    return _failed(model, "malformed_response", f"sent an answer that is no completion ({name})")
+        return failed(model, failure, f"was not asked: litellm refused ({name})", again=False)
+    return failed(model, "malformed_response", f"sent an answer that is no completion ({name})")
 
 
 _NETWORK = frozenset(
@@ -448,9 +300,3 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
             return
         yield seen
         seen = seen.__cause__ or seen.__context__
-
-
-def _failed(model: str, failure: FailureClass, what: str, *, again: bool = True) -> ProviderError:
-    return provider_error(
-        _provider(model), model=model, failure=failure, retryable=again, what=what
-    )

@@ -18,7 +18,7 @@ from typing import Any
 
 from consensus.errors import PriceError
 
-__all__ = ["MAP_NAME", "PriceMap", "find_map", "load_map", "name_candidates"]
+__all__ = ["MAP_NAME", "PriceMap", "find_map", "litellm_providers", "load_map", "name_candidates"]
 
 MAP_NAME = "model_prices_and_context_window_backup.json"
 """The map that litellm carries in its wheel."""
@@ -31,6 +31,9 @@ _SISTERS: Mapping[str, tuple[str, ...]] = {
     "bedrock": ("bedrock", "bedrock_converse", "bedrock_mantle"),
     "cohere": ("cohere", "cohere_chat"),
 }
+
+
+_PROVIDERS_NAME = "provider_endpoints_support_backup.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +109,17 @@ def find_map() -> Path:
         "litellm's price map was not found",
         fix="install litellm, or give every model its own [prices] table",
     )
+
+
+@lru_cache(maxsize=1)
+def litellm_providers() -> frozenset[str]:
+    """The providers that the installed litellm names, in its map or in its table of endpoints."""
+    owners = {str(entry.get("litellm_provider")) for entry in load_map().entries.values()}
+    try:
+        table = json.loads((find_map().parent / _PROVIDERS_NAME).read_bytes())
+        return frozenset(owners | set(table["providers"]))
+    except (OSError, ValueError, KeyError, TypeError):  # another version of litellm may have none
+        return frozenset(owners)
 
 
 def load_map(path: Path | None = None) -> PriceMap:

@@ -16,6 +16,7 @@ from consensus.models.anthropic_client import AnthropicClient
 from consensus.models.factory import ClientFactory, ProviderSettings, provider_of
 from consensus.models.litellm_client import LiteLLMClient
 from consensus.models.local import LocalClient
+from consensus.models.openai_client import OpenAIClient
 from consensus.models.prices import PriceBook
 from consensus.models.protocol import Part, Request, Turn
 from consensus.models.scripted import ScriptedClient
@@ -37,7 +38,7 @@ def test_a_name_without_a_provider_is_refused(name: str) -> None:
         ("anthropic/claude-opus-5-5", AnthropicClient),
         ("local/qwen2.5-coder-0.5b-instruct", LocalClient),
         ("scripted/a", ScriptedClient),
-        ("openai/gpt-5.4-nano", LiteLLMClient),
+        ("openai/gpt-5.4-nano", OpenAIClient),
         ("gemini/whatever", LiteLLMClient),
         ("openrouter/anthropic/claude", LiteLLMClient),
     ],
@@ -71,12 +72,13 @@ def test_the_settings_reach_the_client(monkeypatch: pytest.MonkeyPatch) -> None:
             super().__init__()
 
     monkeypatch.setenv("TEAM_KEY", "sk-planted")
-    monkeypatch.setattr("consensus.models.litellm_client.LiteLLMClient", Spy)
+    monkeypatch.setattr("consensus.models.openai_client.OpenAIClient", Spy)
     prices = PriceBook()
     settings = ProviderSettings("http://127.0.0.1:1/v1", "TEAM_KEY", concurrency=7)
     clients = ClientFactory({"openai": settings}, prices)
     clients.client("openai/x")
     assert given == {
+        "provider": "openai",
         "api_key": "sk-planted",
         "base_url": "http://127.0.0.1:1/v1",
         "concurrency": 7,
