@@ -134,15 +134,15 @@ async def test_equal_scores_are_a_tie_and_go_to_a_person(tmp_path: Path) -> None
 
 
 async def test_two_models_that_judge_one_another_compare_nothing(tmp_path: Path) -> None:
-    lines = iter(["a1", "b1", "a2", "b2"])
+    names = ("alder one", "birch one", "alder two", "birch two")
+    lines = iter(names)
 
     def answer(request: Request) -> Any:
         text = "\n".join(turn.text for turn in request.turns)
-        if "a1" not in text and "b1" not in text:
+        seen = sorted((name for name in names if name in text), key=text.rfind)
+        if not seen:
             return next(lines)
-        last = {name: text.rfind(name) for name in ("a1", "b1", "a2", "b2")}
-        seen = sorted((name for name in last if last[name] >= 0), key=lambda name: last[name])
-        points = {str(at): 9 if name[1] == "1" else 3 for at, name in enumerate(seen, 1)}
+        points = {str(at): 9 if name.endswith("one") else 3 for at, name in enumerate(seen, 1)}
         return {"rationale": "r", "scores": points}
 
     row = SCORED.replace(', "scripted/f"', "").replace("seats = 3", "seats = 4")
