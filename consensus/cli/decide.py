@@ -5,19 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from contextlib import aclosing
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from consensus.ballots import PICO
-from consensus.cli._console import note, print_json, stderr
+from consensus.cli._console import note, print_json
 from consensus.errors import DeclarationError, TaskError
-
-if TYPE_CHECKING:
-    from consensus.cli._batch_notes import BatchNotes
 
 __all__ = ["decide"]
 
@@ -40,6 +34,13 @@ EXAMPLES = """
 crash the same command takes up the batches under way
 
   consensus decide refund_approval --input tasks.jsonl --output decisions.jsonl --batch
+
+[bold]A very long file[/], by several processes on Ray (an extra), here or at RAY_ADDRESS. It pays
+where the processor is the limit: hundreds of decisions a second and more. Where it is the
+provider's limits, or the file is short (Ray takes seconds to start), it brings nothing
+
+  consensus decide refund_approval --input tasks.parquet --output decisions.parquet \\
+      --engine ray --workers 8 --max-usd 500
 """
 
 IN_BATCHES = 10_000
@@ -55,12 +56,13 @@ def decide(
         typer.Option(
             "--input",
             "-i",
-            help="JSONL file, a task a line; what a line leaves out the row supplies.",
+            help="A task a line (JSONL) or a row (.parquet); what it leaves out the row of the "
+            "policy supplies.",
         ),
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="JSONL file for the decisions, in input order."),
+        typer.Option("--output", "-o", help="The decisions, in input order: JSONL, or .parquet."),
     ] = None,
     policy: Annotated[
         Path | None,
@@ -114,6 +116,29 @@ def decide(
             "are asked at once: stopping rules and deadlines are off.",
         ),
     ] = False,
+    engine_name: Annotated[
+        str,
+        typer.Option(
+            "--engine",
+            metavar="local|ray",
+            help="local: this process. ray: worker processes, here or on the cluster at "
+            "RAY_ADDRESS, whose machines need the providers' keys in their environment.",
+        ),
+    ] = "local",
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="With --engine ray: how many processes.", show_default="one for each CPU"
+        ),
+    ] = None,
+    max_usd: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            help="The most that deciding this file may ever cost, earlier parts included.",
+            show_default=False,
+        ),
+    ] = None,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Decide a file again from the start, and pay again.")
     ] = False,
@@ -123,6 +148,11 @@ def decide(
     """Decide one task, or a file of tasks."""
     from consensus.engine import Engine
 
+    if engine_name not in ("local", "ray"):
+        raise typer.BadParameter(f'--engine is local or ray, not "{engine_name}"')
+    on_ray = engine_name == "ray"
+    if workers is not None and not on_ray:
+        raise typer.BadParameter("--workers goes with --engine ray")
     if (input_file is None) != (output is None):
         raise typer.BadParameter("--input and --output go together")
     single = {
@@ -144,18 +174,34 @@ def decide(
             )
         many = concurrency or (IN_BATCHES if batch else 100)
         from consensus.cli._batch_notes import batching, not_under_way
+        from consensus.cli._runs import decide_file, ray_for
 
+        if batch and (on_ray or max_usd is not None):
+            raise typer.BadParameter("--batch goes with neither --engine ray nor --max-usd")
         journal = output.with_name(f"{output.name}.batches.jsonl")
+        notes = None
         if batch:
+            from consensus.jobs import JobRun
+
             batches, notes = batching(journal)
             engine = Engine(policy, ledger=ledger, batch=batches)
-        else:
-            not_under_way(journal)
-            notes, engine = None, Engine(policy, ledger=ledger)
-        return asyncio.run(
-            _file(
-                engine, task_type, input_file, output, frontier, many, fresh, quiet, as_json, notes
-            )
+            run = JobRun(engine, input_file, output, task_type, frontier, many, fresh)
+            return asyncio.run(decide_file(run, quiet, as_json, notes))
+        not_under_way(journal)
+        from consensus.cluster import CappedRun, ClusterRun, RunEngine
+
+        own = RunEngine(policy, ledger=ledger)
+        if not on_ray:
+            run = CappedRun(own, input_file, output, task_type, frontier, many, fresh)
+            run.max_usd = max_usd
+            return asyncio.run(decide_file(run, quiet, as_json, notes))
+        spread = ClusterRun(own, input_file, output, task_type, frontier, many, fresh)
+        spread.max_usd, spread.policy = max_usd, policy
+        with ray_for(spread, workers, quiet):
+            return asyncio.run(decide_file(spread, quiet, as_json, notes))
+    if on_ray or workers or max_usd is not None:
+        raise typer.BadParameter(
+            "--engine ray, --workers and --max-usd are for a file: add --input and --output"
         )
     if batch:
         raise typer.BadParameter("--batch is for a file: add --input and --output")
@@ -215,96 +261,3 @@ async def _one(
         note(f"error: {decision.failures[0].message}")
         return 1
     return 0
-
-
-async def _file(
-    engine: Any,
-    task_type: str,
-    source: Path,
-    output: Path,
-    frontier: str | None,
-    concurrency: int,
-    fresh: bool,
-    quiet: bool,
-    as_json: bool,
-    notes: BatchNotes | None,
-) -> int:
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    from consensus.jobs import JobRun, count_lines
-
-    total = count_lines(source)
-    run = JobRun(engine, source, output, task_type, frontier, concurrency, fresh)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("[green]${task.fields[usd]:.4f}"),
-        TextColumn("{task.fields[said]}"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    agreed = compared = 0
-    try:
-        async with engine, aclosing(run.rows()) as rows:
-            with Progress(*columns, console=stderr(), disable=quiet) as bar:
-                shown = bar.add_task(task_type, total=total, usd=0.0, said="")
-                if notes is not None and not quiet:
-                    notes.tell = partial(bar.console.print, markup=False, soft_wrap=True)
-                    notes.shown = lambda said: bar.update(shown, said=said)
-                async for row in rows:
-                    agrees = (row.get("frontier") or {}).get("agrees")
-                    compared += agrees is not None
-                    agreed += agrees is True
-                    said = (
-                        f"{run.actions['escalate']} escalated, {run.actions['abstain']} abstained"
-                    )
-                    bar.update(shown, advance=1, usd=run.spent_pico / PICO, said=said)
-                    if row["error"] is not None:
-                        bar.console.print(f"bad line: {row['error']}", style="red", markup=False)
-    except (KeyboardInterrupt, asyncio.CancelledError):
-        note("interrupted; finished rows are on the ledger: run the same command to go on")
-        if notes is not None:
-            note(
-                "batches under way go on at the provider, and are paid: that command takes them up"
-            )
-        raise
-    if notes is not None:
-        notes.forget()
-    summary = {
-        "tasks": total,
-        "act": run.actions["act"],
-        "escalate": run.actions["escalate"],
-        "abstain": run.actions["abstain"],
-        "errors": run.bad_lines,
-        "reused": run.reused,
-        "cost": {"usd": run.spent_pico / PICO},
-        "frontier": {"compared": compared, "agreed": agreed} if frontier else None,
-        "output": str(output),
-    }
-    if as_json:
-        print_json(summary)
-    else:
-        note(_sentence(summary, frontier))
-    return 1 if run.bad_lines else 0
-
-
-def _sentence(summary: dict[str, Any], frontier: str | None) -> str:
-    text = (
-        f"{summary['tasks']} tasks: {summary['act']} acted, {summary['escalate']} escalated, "
-        f"{summary['abstain']} abstained, {summary['errors']} bad lines; "
-        f"${summary['cost']['usd']:.6f} spent now"
-    )
-    if summary["reused"]:
-        text += f", {summary['reused']} rows were decided before"
-    if frontier and summary["frontier"]["compared"]:
-        seen = summary["frontier"]
-        text += f"; {frontier} agrees in {seen['agreed']} of {seen['compared']}"
-    return f"{text}; written to {summary['output']}"

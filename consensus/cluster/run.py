@@ -1,0 +1,172 @@
+"""Deciding a file on Ray, or under a cap: the same job as without, by the same code.
+
+A job that was begun by one process may be gone on with by workers, and the other way about: it has
+the same identity, its rows have the same ids, and what is paid for is found on the same ledger.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
+from contextlib import aclosing
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from consensus.ballots import PICO
+from consensus.cluster.budget import Funds, RunEngine, Till, paid_for_job
+from consensus.cluster.connecting import check_place, connected, ray_of
+from consensus.cluster.pool import AHEAD, Pool
+from consensus.cluster.shipping import pack
+from consensus.cluster.worker import Order, WorkerSetup
+from consensus.errors import DataError
+from consensus.jobs import JobRun, Line, Settled
+from consensus.ledger.jobs import Job, PaidCalls
+from consensus.ledger.store import Ledger
+from consensus.ledger.workers import workers_folder
+from consensus.models.sharing import MACHINE_PROVIDERS
+from consensus.orchestrators.together import in_order
+from consensus.policy.reload import Setup
+from consensus.policy.table import PolicyTable
+
+__all__ = ["CappedRun", "ClusterRun", "divided"]
+
+LARGEST_BLOCK, SMALLEST_BLOCK = 256, 8
+
+
+@dataclass
+class CappedRun(JobRun):
+    """A job in this process that may cost so much and no more, earlier parts included.
+
+    Attributes:
+        max_usd: the cap; None: none. The engine must be a :class:`RunEngine`.
+    """
+
+    max_usd: float | None = None
+
+    async def _decide(
+        self, ledger: Ledger, setup: Setup, job: Job, done: set[int], paid: PaidCalls
+    ) -> AsyncGenerator[dict[str, Any], None]:
+        till = self._till(ledger, job, processes=1)
+        if till is not None:
+            if not isinstance(self.engine, RunEngine):
+                raise TypeError("a run with a cap needs a RunEngine")
+            self.engine.hold_to(Funds(_Near(till), self._cap or 0))
+        async with aclosing(super()._decide(ledger, setup, job, done, paid)) as rows:
+            async for row in rows:
+                yield row
+
+    @property
+    def _cap(self) -> int | None:
+        return None if self.max_usd is None else round(self.max_usd * PICO)
+
+    def _till(self, ledger: Ledger, job: Job, *, processes: int) -> Till | None:
+        if self._cap is None:
+            return None
+        spent = paid_for_job(ledger, job.job_id)
+        return Till(self._cap, spent_pico=spent, processes=processes)
+
+
+class _Near:
+    """A till in this process."""
+
+    def __init__(self, till: Till) -> None:
+        self._till = till
+
+    async def draw(self, least: int) -> int:
+        return self._till.draw(least)
+
+
+@dataclass
+class ClusterRun(CappedRun):
+    """A job whose rows are decided by worker processes on Ray.
+
+    Attributes:
+        policy: what the engine was given; shipped to the workers.
+        workers: how many processes; None: one for each CPU of the cluster.
+        concurrency: decisions in flight at once in all workers together.
+        say: told, in a line, what the user should know.
+    """
+
+    policy: str | Path | None = None
+    workers: int | None = None
+    say: Callable[[str], None] | None = None
+    pool: Pool | None = None
+
+    async def _decide(
+        self, ledger: Ledger, setup: Setup, job: Job, done: set[int], paid: PaidCalls
+    ) -> AsyncGenerator[dict[str, Any], None]:
+        if self.engine.table.version_hash != setup.table.version_hash:
+            raise DataError("the policy was changed while the job began", fix="run it again")
+        with connected(self.workers) as there:
+            nodes = sum(1 for node in ray_of().nodes() if node["Alive"])
+            check_place(ledger, nodes)
+            many = min(there, _most(setup.table), self.concurrency)
+            if self.say is not None:
+                self.say(divided(setup.table, many))
+            till = self._till(ledger, job, processes=many)
+            folder = workers_folder(ledger, job.job_id)
+            each = max(1, self.concurrency // many)
+            workers = WorkerSetup(
+                pack(self.engine, self.policy),
+                None,
+                None if folder is not None else ledger.where,
+                self.frontier,
+                each,
+                many,
+                self._cap,
+            )
+            async with Pool(workers, ledger, folder, till=till, say=self.say) as pool:
+                self.pool = pool
+
+                async def block(lines: list[Line]) -> list[Settled]:
+                    known = [self._known(ledger, setup, job, line, done) for line in lines]
+                    orders = [
+                        Order(line, identifier, paid.unused(identifier))
+                        for line, (found, identifier) in zip(lines, known, strict=True)
+                        if found is None
+                    ]
+                    asked = iter(await pool.decide(orders) if orders else ())
+                    return [next(asked) if found is None else found for found, _ in known]
+
+                blocks = _cut(self._lines(setup), each, many)
+                async with aclosing(in_order(blocks, block, pool.places)) as decided:
+                    async for settled in decided:
+                        for one in settled:
+                            yield self._counted(one)
+
+
+def _cut(lines: Iterable[Line], each: int, workers: int) -> Iterator[list[Line]]:
+    """Blocks of a worker's share, cut as they are wanted; the first ones small.
+
+    A short file then reaches every worker, and a long one costs few journeys.
+    """
+    largest = min(max(each, SMALLEST_BLOCK), LARGEST_BLOCK)
+    size, begun = min(SMALLEST_BLOCK, largest), 0
+    reading = iter(lines)
+    while block := list(islice(reading, size)):
+        yield block
+        begun += 1
+        if begun % (AHEAD * workers) == 0:
+            size = min(2 * size, largest)
+
+
+def _most(table: PolicyTable) -> int:
+    """The most workers among which every provider's calls at once can be divided."""
+    if table.limits is not None:
+        return 1 << 30
+    settings = table.provider_settings()
+    counts = [s.at_once(name) for name, s in settings.items() if name not in MACHINE_PROVIDERS]
+    return min([*counts, 100])
+
+
+def divided(table: PolicyTable, workers: int) -> str:
+    """What becomes of the providers' limits, in a sentence."""
+    if table.limits is not None:
+        return f"{workers} workers; limits are shared through {table.limits.shared}"
+    if workers == 1:
+        return "1 worker; it has the limits of every provider"
+    return (
+        f"{workers} workers; each keeps to 1/{workers} of every provider's limits ([limits] shared "
+        "in the policy lets one use what another leaves)"
+    )
