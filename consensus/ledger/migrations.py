@@ -64,6 +64,7 @@ def new_columns(table: str, *names: str) -> Step:
 MIGRATIONS: tuple[Step, ...] = (
     new_tables("shadows", "labels"),
     new_tables("watch_state", "incidents"),
+    new_tables("requests"),
 )
 """In order: the first takes version 1 to 2, the next 2 to 3, and so on. Append only."""
 

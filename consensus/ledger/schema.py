@@ -33,6 +33,7 @@ __all__ = [
     "labels",
     "meta",
     "metadata",
+    "requests",
     "shadows",
     "watch_state",
 ]
@@ -194,6 +195,18 @@ labels = Table(
         sqlite_where=text("superseded_at IS NULL"),
         postgresql_where=text("superseded_at IS NULL"),
     ),
+)
+
+requests = Table(
+    "requests",
+    metadata,
+    # A request that its sender may send again under a name of its own; both only as hashes.
+    Column("name_sha256", _word(), primary_key=True),
+    Column("body_sha256", _word(), nullable=False),
+    Column("decision_id", _word(), nullable=False),
+    # The process that decides it; dead where nobody holds the lock of this name.
+    Column("owner", _word(), nullable=False),
+    Column("created_at", Double, nullable=False),
 )
 
 watch_state = Table(

@@ -339,6 +339,23 @@ class Ledger:
         if lock is not None:
             lock.release(remove=True)
 
+    def hold(self, name: str) -> None:
+        """Hold a name until :meth:`let_go`, or until this process dies; one process at a time.
+
+        Raises:
+            LedgerError: another process holds it.
+        """
+        self.open()
+        held = self._database.hold_job(name)
+        if held is not None:
+            self._locks[name] = held
+
+    def let_go(self, name: str) -> None:
+        """Let another process hold a name."""
+        lock = self._locks.pop(name, None)
+        if lock is not None:
+            lock.release(remove=True)
+
     def paid_calls(self, job_id: str) -> PaidCalls:
         """What was paid for in a job's unfinished decisions, in one query."""
         from sqlalchemy import select

@@ -19,6 +19,7 @@ from consensus.server.endpoint import plain
 from consensus.server.errors import ApiError, as_api_error, refuse
 from consensus.server.hangup import ended, while_connected
 from consensus.server.keys import Caller
+from consensus.server.repeats import AGAIN, HEADER, named
 from consensus.server.service import Service
 from consensus.server.shapes import ChatRequest
 from consensus.server.streams import Streamed, event
@@ -47,9 +48,15 @@ async def complete_chat(service: Service, caller: Caller, request: Request) -> R
     made = fields_of(asked, {} if row is None else row.task_defaults())
     task = service.task_of(made.fields)
     identity = caller.decision_id()
+    name = named(request.headers.get(HEADER), caller.name, request.url.path, data)
+    again = False
 
     async def decided() -> Decision:
-        decision = await service.decide(caller, task, decision_id=identity)
+        nonlocal identity, again
+        decision, again = await service.decide(
+            caller, task, decision_id=identity, request=name, anew=unanswered
+        )
+        identity = decision.receipt_id or identity
         if unanswered(decision):
             why = f"no provider answered: {decision.failures[0].failure}"
             headers = _headers(decision)
@@ -61,6 +68,8 @@ async def complete_chat(service: Service, caller: Caller, request: Request) -> R
         said = answer(decision, model=asked.model, identity=identity, ignored=made.ignored)
         response = plain(said)
         response.headers.update(_headers(decision))
+        if again:
+            response.headers[AGAIN] = "true"
         return response
 
     def pieces(decision: Decision) -> Iterable[dict[str, Any]]:

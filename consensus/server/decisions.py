@@ -20,7 +20,8 @@ from consensus.server.endpoint import log_bug, plain
 from consensus.server.errors import ApiError, as_api_error, no_such_receipt, refuse
 from consensus.server.hangup import while_connected
 from consensus.server.keys import Caller
-from consensus.server.service import Service
+from consensus.server.repeats import AGAIN, HEADER, Named, named
+from consensus.server.service import Answered, Service
 from consensus.server.shapes import FeedbackBody
 from consensus.server.streams import Streamed, event, line
 from consensus.tasks import describe
@@ -47,15 +48,24 @@ async def decide(service: Service, caller: Caller, request: Request) -> Response
         request, types=JSON, max_bytes=settings.max_body_bytes, within_s=settings.body_s
     )
     given = json_of(data, max_depth=settings.max_depth)
-    decision = await while_connected(request.receive, _decide(service, caller, given))
+    name = named(request.headers.get(HEADER), caller.name, request.url.path, data)
+    deciding = _decide(service, caller, given, name=name)
+    decision, again = await while_connected(request.receive, deciding)
     response = plain(shown(decision), receipt=decision.receipt_id)
     response.headers["x-consensus-action"] = decision.action
+    if again:
+        response.headers[AGAIN] = "true"
     return response
 
 
 async def _decide(
-    service: Service, caller: Caller, given: object, *, bounded: bool = True
-) -> Decision:
+    service: Service,
+    caller: Caller,
+    given: object,
+    *,
+    bounded: bool = True,
+    name: Named | None = None,
+) -> Answered:
     if not isinstance(given, dict):
         raise TaskError(f"a task is an object, not {type(given).__name__}")
     fields = {name: value for name, value in given.items() if name != "frontier"}
@@ -65,7 +75,12 @@ async def _decide(
     task = service.task_of(fields)
     frontier = service.check_frontier(given.get("frontier"))
     return await service.decide(
-        caller, task, frontier=frontier, decision_id=caller.decision_id(), bounded=bounded
+        caller,
+        task,
+        frontier=frontier,
+        decision_id=caller.decision_id(),
+        bounded=bounded,
+        request=name,
     )
 
 
@@ -83,6 +98,10 @@ async def decide_stream(service: Service, caller: Caller, request: Request) -> R
     A task that cannot be asked has its row with ``error``; the others go on.
     """
     settings = service.settings
+    if HEADER in request.headers:
+        raise refuse(
+            "an Idempotency-Key names one decision: send it to /v1/decide", param="Idempotency-Key"
+        )
     data, said = await read_body(
         request,
         types=(*JSON, *LINES),
@@ -141,7 +160,7 @@ async def _row(service: Service, caller: Caller, given: _Given) -> dict[str, Any
     try:
         if isinstance(value, bytes):
             value = json_of(value, max_depth=service.settings.max_depth)
-        decision = await _decide(service, caller, value, bounded=False)
+        decision, _ = await _decide(service, caller, value, bounded=False)
     except ApiError as error:
         service.metrics.refused.labels(error.code).inc()
         decision = _not_asked(value, TaskError(error.message))

@@ -110,6 +110,7 @@ async def serving(
         try:
             yield make_server(service, several=worker is not None)
         finally:
+            await service.aclose()
             if showing is not None:
                 showing.cancel()
                 await asyncio.gather(showing, return_exceptions=True)

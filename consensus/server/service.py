@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from consensus.decisions import Decision
 from consensus.engine import Engine
@@ -14,18 +15,26 @@ from consensus.ledger.jobs import PaidCalls
 from consensus.policy.classify import AUTO
 from consensus.policy.table import PolicyTable
 from consensus.server.board import Board
-from consensus.server.errors import ApiError
+from consensus.server.errors import ApiError, refuse
 from consensus.server.gate import Gate
 from consensus.server.hangup import ended
 from consensus.server.keys import Caller, KeyRing
 from consensus.server.metrics import ServerMetrics
+from consensus.server.repeats import Named, Repeats
 from consensus.server.settings import ServerSettings
 from consensus.server.spending import Accounts
 from consensus.tasks import Task, parse_task
 
-__all__ = ["Service"]
+__all__ = ["Answered", "Service"]
 
 log = logging.getLogger("consensus.server")
+
+
+class Answered(NamedTuple):
+    """A decision, and whether it is one that was made before, for the same request."""
+
+    decision: Decision
+    again: bool
 
 
 class Service:
@@ -59,6 +68,7 @@ class Service:
         )
         self.metrics.waiting.set_function(lambda: self.gate.queued)
         self._accounts: Accounts | None = None
+        self._repeats = None if engine.ledger is None else Repeats(engine.ledger)
         if engine.ledger is not None:
             every_s = self.settings.read_spending_s
             self._accounts = Accounts(engine.ledger, read_again_s=every_s)
@@ -138,24 +148,53 @@ class Service:
         decision_id: str,
         frontier: str | None = None,
         bounded: bool = True,
-    ) -> Decision:
+        request: Named | None = None,
+        anew: Callable[[Decision], bool] = lambda _: False,
+    ) -> Answered:
         """Decide a task for a caller. Cancelling it leaves nothing running.
 
         Args:
             decision_id: of :meth:`Caller.decision_id`.
             bounded: refuse where too many decisions wait already.
+            request: the name under which it may be sent again.
+            anew: decisions that are made anew when they are asked for again.
 
         Raises:
-            ApiError: 403, 429, or 503 where the server shuts down.
+            ApiError: 403, 429, or 503 where the server shuts down; of a named request also 400, 409
+                and 422.
             DeclarationError, LedgerError: as :meth:`Engine.decide`.
         """
         self.permit(caller, task.type)
         self.check_open()
+        if request is None:
+            unpaid = PaidCalls()
+            decision = await self._admitted(caller, task, decision_id, frontier, bounded, unpaid)
+            return Answered(decision, again=False)
+        if self._repeats is None:
+            raise refuse("an Idempotency-Key needs a ledger", param="Idempotency-Key")
+        async with self._repeats.claimed(request, decision_id, anew=anew) as claim:
+            if claim.made is not None:
+                return Answered(claim.made, again=True)
+            decision = await self._admitted(
+                caller, task, claim.decision_id, frontier, bounded, claim.paid
+            )
+        return Answered(decision, again=False)
+
+    async def _admitted(
+        self,
+        caller: Caller,
+        task: Task,
+        decision_id: str,
+        frontier: str | None,
+        bounded: bool,
+        paid: PaidCalls,
+    ) -> Decision:
+        """Decide it within the caller's budget, when there is a place."""
         await self._check_budget(caller)
         async with self.gate.place(bounded=bounded):
             self.check_open()
             await self._check_budget(caller)  # those before it in the queue have spent meanwhile
-            decision = await self._decide(caller, task, decision_id, frontier)
+            decision = await self._decide(caller, task, decision_id, frontier, paid)
         if caller.key is not None and self._accounts is not None:
             beside = decision.frontier.cost.pico_usd if decision.frontier else 0
             self._accounts.settle(caller.key, decision.cost.pico_usd + beside)
@@ -166,12 +205,15 @@ class Service:
             await self._accounts.check(caller.key)
 
     async def _decide(
-        self, caller: Caller, task: Task, decision_id: str, frontier: str | None
+        self,
+        caller: Caller,
+        task: Task,
+        decision_id: str,
+        frontier: str | None,
+        paid: PaidCalls,
     ) -> Decision:
         deciding = asyncio.create_task(
-            self.engine.decide_row(
-                task, frontier=frontier, decision_id=decision_id, paid=PaidCalls()
-            )
+            self.engine.decide_row(task, frontier=frontier, decision_id=decision_id, paid=paid)
         )
         self._deciding[deciding] = decision_id
         try:
@@ -211,6 +253,11 @@ class Service:
     def in_flight(self) -> int:
         """Decisions under way."""
         return len(self._deciding)
+
+    async def aclose(self) -> None:
+        """Let go of what this process holds of the ledger. The engine stays open."""
+        if self._repeats is not None:
+            await self._repeats.aclose()
 
     def cut(self) -> None:
         """End what is still in flight; its callers are told so."""
