@@ -13,7 +13,7 @@ designs:
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -42,6 +42,10 @@ class LabelEvidence:
         right_when_acted: the same of the acted alone; None without any label that counts.
         bound: the true share lies below it with a chance of at most ``delta``.
         least: the smallest chance that an acted decision had to be looked at.
+        known: decisions that the bound looks at one by one: those labelled and those that nobody
+            need label; of a draw all that were drawn.
+        effective: as many cases of equal weight would say as much (Kish): (Σw)²/Σw², a weight
+            being one over the chance.
     """
 
     task_type: str
@@ -57,6 +61,8 @@ class LabelEvidence:
     bound: float
     delta: float
     least: float | None
+    known: int = 0
+    effective: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
         """As a published row."""
@@ -72,6 +78,7 @@ def label_evidence(
     since: float | None = None,
     until: float | None = None,
     delta: float = 0.05,
+    policies: Collection[str] | None = None,
 ) -> LabelEvidence:
     """What the labels that hold prove of a task type.
 
@@ -82,6 +89,7 @@ def label_evidence(
             smallest one seen, where it is not given.
         since, until: decisions of this time on, and before that; seconds since 1970.
         delta: chance allowed that the true share lies below the bound.
+        policies: only decisions made under these versions of the policy; None: under any.
 
     Raises:
         DataError: an argument is no share, or ``least`` is above a chance that a label has.
@@ -89,7 +97,7 @@ def label_evidence(
     for name, value in (("share", share), ("least", least), ("delta", delta)):
         if value is not None and not 0 < value <= (1 if name != "delta" else 0.5):
             raise DataError(f"{name} = {value:g} is none", fix="a number above 0 and not above 1")
-    rows = _rows(ledger, task_type, since, until)
+    rows = _rows(ledger, task_type, since, until, policies)
     if share is not None:
         return _by_draw(task_type, rows, share, delta)
     return _by_chances(task_type, rows, least, delta)
@@ -133,13 +141,15 @@ def _by_draw(task_type: str, rows: Sequence[_Row], share: float, delta: float) -
         bound=rate_bound(credits_, delta=delta).bound,
         delta=delta,
         least=share,
+        known=len(chosen),
+        effective=float(len(chosen)),
     )
 
 
 def _by_chances(
     task_type: str, rows: Sequence[_Row], least: float | None, delta: float
 ) -> LabelEvidence:
-    from consensus.statistics.weighted import weighted_lcb, weighted_mean
+    from consensus.statistics.weighted import effective_cases, weighted_lcb, weighted_mean
 
     acted = [row for row in rows if row.acted]
     labelled = [row for row in acted if row.right is not None]
@@ -178,11 +188,17 @@ def _by_chances(
         bound=bound,
         delta=delta,
         least=least,
+        known=len(chances),
+        effective=effective_cases([1 / chance for chance in chances]),
     )
 
 
 def _rows(
-    ledger: Ledger, task_type: str, since: float | None, until: float | None
+    ledger: Ledger,
+    task_type: str,
+    since: float | None,
+    until: float | None,
+    policies: Collection[str] | None,
 ) -> Sequence[_Row]:
     from sqlalchemy import and_, select
 
@@ -203,6 +219,8 @@ def _rows(
         query = query.where(d.c.created_at >= since)
     if until is not None:
         query = query.where(d.c.created_at < until)
+    if policies is not None:
+        query = query.where(d.c.policy_version.in_(sorted(policies)))
     query = query.order_by(d.c.created_at, d.c.receipt_id)
     found = ledger.read(lambda connection: connection.execute(query).all())
     return [

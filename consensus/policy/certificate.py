@@ -83,6 +83,15 @@ class Certificate(Strict):
         default={}, description="Prices of the route's models on that day."
     )
     parity: Parity | None = Field(default=None, description="Against one frontier call.")
+    labels: Literal["draw", "chances"] | None = Field(
+        default=None,
+        description="Of labels given in production, weighted by how the decisions came to be "
+        "looked at: draw (one share for all) or chances (each its own). None: of a run.",
+    )
+    effective: NotNegative | None = Field(
+        default=None,
+        description="As many cases of equal weight would say as much (n_eff), of labels.",
+    )
     run: str = Field(default="", description="Folder of the run, as it was named.")
     date: datetime.date = Field(description="Day it was made.")
     max_age_days: Annotated[int, Field(ge=1)] = Field(

@@ -10,15 +10,16 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from consensus.orchestrators.checks import Check
 from consensus.policy.certificate import CertificateStatus
 from consensus.policy.consequences import Bars
-from consensus.policy.resolve import hops_of, resolve, row_path
+from consensus.policy.resolve import Hop, hops_of, resolve, row_path
 from consensus.policy.rows import DefaultsRow
 from consensus.policy.table import PolicyTable
 from consensus.statistics import (
@@ -30,7 +31,17 @@ from consensus.statistics import (
     rate_bound,
 )
 
-__all__ = ["Evidence", "Ruling", "certify", "clears", "evidence_of", "route_sha256"]
+__all__ = [
+    "Evidence",
+    "Ruling",
+    "certify",
+    "clears",
+    "evidence_of",
+    "evidence_of_labels",
+    "hop_text",
+    "hop_texts",
+    "route_sha256",
+]
 
 
 class Evidence(NamedTuple):
@@ -90,6 +101,32 @@ def evidence_of(credits_: ArrayLike, bar: Bars) -> Evidence:
         # Too few cases to rule anything out are not yet a failure.
         return Evidence(n, passes, bound.bound, bound.method, max(0, least - n), n >= least)
     return Evidence(n, passes, bound.bound, bound.method, max(1, wanted - n), False)
+
+
+def evidence_of_labels(
+    rate: float, bound: float, bar: Bars, *, known: int, effective: float, method: str
+) -> Evidence:
+    """What weighted labels of production say of the route that serves, against a bar.
+
+    Args:
+        rate: estimated share of acceptable answers, weights counted.
+        bound: its lower bound at the bar's delta.
+        bar: what must be cleared.
+        known: decisions that were looked at; ``needs`` is in such decisions.
+        effective: as many cases of equal weight say as much.
+        method: how the bound was made.
+    """
+    rate = min(max(rate, 0.0), 1.0)
+    if bound >= bar.floor:
+        return Evidence(known, rate * known, bound, method, 0, False)
+    share = effective / known if known else 1.0
+    least = cases_for_floor(bar.floor, delta=bar.delta)
+    seen = int(effective)
+    wanted = cases_to_certify(rate, bar.floor, delta=bar.delta, seen=seen)
+    more = (least if wanted is None else wanted) - seen
+    hopeless = wanted is None and seen >= least
+    needs = 0 if hopeless else max(1, math.ceil(more / share))
+    return Evidence(known, rate * known, bound, method, needs, hopeless)
 
 
 def certify(
@@ -161,27 +198,51 @@ def route_sha256(table: PolicyTable, task_type: str) -> str:
     Raises:
         PolicyError: the row cannot be followed.
     """
-    path = row_path(table, task_type)
-    row: DefaultsRow = table.tasks[task_type] if len(path) == 2 else table.defaults
-    rules = row.when or table.defaults.when or ()
-    ways: list[Any] = []
-    for rule in (None, *range(len(rules))):
-        for arm in range(max(1, len(resolve(table, task_type, rule).mix))):
-            hops = hops_of(table, resolve(table, task_type, rule, arm=arm))
-            ways.append(
-                [
-                    [
-                        hop.spec.model_dump(mode="json", exclude=_ANSWERS_DO_NOT_DEPEND_ON),
-                        [check.model_dump(mode="json") for check in hop.checks],
-                    ]
-                    for hop in hops
-                ]
-            )
+    row = _row(table, task_type)
+    ways = [
+        [_hop(hop.spec.model_dump(mode="json"), hop.checks) for hop in hops]
+        for hops in _ways(table, task_type)
+    ]
     own = {
         name: _json(getattr(row, name, None)) for name in _ROW_FIELDS if getattr(row, name, None)
     }
     text = json.dumps([ways, own], sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def hop_texts(table: PolicyTable, task_type: str) -> frozenset[str]:
+    """:func:`hop_text` of every hop that tasks of this type can take.
+
+    Raises:
+        PolicyError: the row cannot be followed.
+    """
+    return frozenset(
+        hop_text(hop.spec.model_dump(mode="json"), hop.checks)
+        for hops in _ways(table, task_type)
+        for hop in hops
+    )
+
+
+def hop_text(strategy: Mapping[str, Any], checks: Sequence[Check]) -> str:
+    """What of a hop can change its answers, as text: of the policy's, and of a receipt's."""
+    return json.dumps(_hop(strategy, checks), sort_keys=True)
+
+
+def _row(table: PolicyTable, task_type: str) -> DefaultsRow:
+    return table.tasks[task_type] if len(row_path(table, task_type)) == 2 else table.defaults
+
+
+def _ways(table: PolicyTable, task_type: str) -> Iterator[tuple[Hop, ...]]:
+    """The hops of the row itself, of each of its rules, and of each arm of a mixture."""
+    rules = _row(table, task_type).when or table.defaults.when or ()
+    for rule in (None, *range(len(rules))):
+        for arm in range(max(1, len(resolve(table, task_type, rule).mix))):
+            yield hops_of(table, resolve(table, task_type, rule, arm=arm))
+
+
+def _hop(strategy: Mapping[str, Any], checks: Sequence[Check]) -> list[Any]:
+    kept = {key: strategy[key] for key in strategy if key not in _ANSWERS_DO_NOT_DEPEND_ON}
+    return [kept, [check.model_dump(mode="json") for check in checks]]
 
 
 def _json(value: Any) -> Any:

@@ -118,11 +118,15 @@ def deaths(table: PolicyTable, task_type: str, current: Current) -> list[str]:
             said.append("the row was changed since it was certified")
     except ConsensusError:
         said.append("the row can no longer be followed")
-    for changed, hashed, now in (
+    compared = [
         ("the oracle was changed", certificate.oracle, current.oracles.get(task_type)),
         ("the prompts are not those it was measured with", certificate.prompts, current.prompts),
         ("the suite was changed", certificate.suite, current.suites.get(task_type)),
-    ):
+    ]
+    if certificate.labels is not None:
+        # Labels of production are their own oracle, and their cases are in no suite.
+        compared = compared[1:2]
+    for changed, hashed, now in compared:
         if now is not None and now != hashed:
             said.append(changed)
     said += _served_otherwise(certificate, current)

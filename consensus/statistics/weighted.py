@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from consensus.statistics.bounds import rate_bound
 
-__all__ = ["WeightedMean", "weighted_lcb", "weighted_mean"]
+__all__ = ["WeightedMean", "effective_cases", "truncated", "weighted_lcb", "weighted_mean"]
 
 Floats = NDArray[np.float64]
 
@@ -31,6 +31,30 @@ class WeightedMean(NamedTuple):
 
     mean: float
     standard_error: float
+
+
+def effective_cases(weights: ArrayLike) -> float:
+    """How many cases of equal weight say as much: (sum w)^2 / sum w^2 (Kish, 1965); 0 for none.
+
+    Args:
+        weights: shape (n,), not negative.
+    """
+    w = np.asarray(weights, dtype=float)
+    squares = float((w**2).sum())
+    return float(w.sum()) ** 2 / squares if squares > 0 else 0.0
+
+
+def truncated(weights: ArrayLike) -> Floats:
+    """Weights cut off at sqrt(n) times their mean (Ionides, JCGS 2008).
+
+    A fit bears a little bias better than one case that outweighs all others; a bound does not, and
+    is never given truncated weights.
+
+    Args:
+        weights: shape (n,), above 0.
+    """
+    w = np.asarray(weights, dtype=float)
+    return w if not w.size else np.minimum(w, np.sqrt(w.size) * w.mean())
 
 
 def weighted_mean(credits_: ArrayLike, chances: ArrayLike, *, cases: int) -> WeightedMean:

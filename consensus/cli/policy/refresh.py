@@ -22,10 +22,54 @@ __all__ = ["refresh"]
 
 def refresh(
     run: Annotated[
-        Path,
-        typer.Option(help="The run that the rows rest on; the same folder grows."),
-    ],
+        Path | None,
+        typer.Option(
+            help="The run that the rows rest on; the same folder grows.", show_default=False
+        ),
+    ] = None,
     *,
+    labelled: Annotated[
+        bool,
+        typer.Option(
+            "--labelled",
+            help="Instead of a run: certify the rows as they stand by the labels that people gave "
+            "production's decisions (consensus ledger label, queue), weighted by one over the "
+            "chance that a decision had to be looked at.",
+        ),
+    ] = False,
+    share: Annotated[
+        float | None,
+        typer.Option(
+            "--audit",
+            help="With --labelled: only the decisions that an audit of this share draws count "
+            "(consensus ledger queue --audit). Default: every label by its own chance.",
+            show_default=False,
+        ),
+    ] = None,
+    least: Annotated[
+        float | None,
+        typer.Option(
+            help="With --labelled: the smallest chance that any decision had to be looked at. "
+            "Default: the smallest among the labels.",
+            show_default=False,
+        ),
+    ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option(help="With --labelled: decisions from this day on, or an age: 30d."),
+    ] = None,
+    task_type: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--type", help="With --labelled: only this type; repeatable.", show_default=False
+        ),
+    ] = None,
+    ledger: Annotated[
+        Path | None,
+        typer.Option(
+            help="With --labelled: the ledger. Default: the policy's.", show_default=False
+        ),
+    ] = None,
     new_model: Annotated[
         str | None,
         typer.Option(
@@ -60,6 +104,7 @@ def refresh(
 
     Example:
       consensus policy refresh --new-model anthropic/claude-haiku-6 --run runs/refunds --dry-run
+      consensus policy refresh --labelled --audit 0.05 --since 30d --type refund_approval
     """
     from consensus.benchmark.proposals.model import save_proposal
     from consensus.benchmark.proposals.propose import ProposalSettings, propose
@@ -75,6 +120,27 @@ def refresh(
     folder = find_policy(policy)
     book = prompts_of(folder)
     table = load_policy(folder, prompts=book)
+    if labelled:
+        if run is not None or new_model is not None:
+            raise typer.BadParameter("--labelled asks no model and needs no --run")
+        from consensus.benchmark.proposals.renewing import LabelSettings, renew
+        from consensus.cli._ledger import opened
+        from consensus.cli._time import moment
+
+        settings = LabelSettings(
+            datetime.now(UTC).date(),
+            tuple(task_type) if task_type else None,
+            share,
+            least,
+            moment(since),
+        )
+        with opened(ledger, folder) as kept:
+            renewed = renew(kept, table, settings, book=book, audit=audit_of(None, folder))
+        save_proposal(renewed, out)
+        show_proposal(renewed, out, as_json=as_json)
+        return 0
+    if run is None:
+        raise typer.BadParameter("name the run (--run), or --labelled")
     touched = touched_rows(
         table, run, new_model=new_model, current=current_state(table, folder, book)
     )
