@@ -69,6 +69,10 @@ def _absent(part: str) -> str | None:
         from shutil import which
 
         return None if which("chromium") else "chromium is not installed"
+    if part == "ray":
+        from importlib.util import find_spec
+
+        return None if find_spec("ray") else "ray is not installed"
     if part in ("postgres", "redis"):
         from importlib.util import find_spec
 
