@@ -34,3 +34,19 @@ class CallContext:
     fallbacks: tuple[str, ...] = ()
     paid: CompletionSource | None = None
     observer: CallObserver | None = None
+
+    def at(self, seat: int) -> CallContext:
+        """This context for one seat."""
+        # By hand: ``dataclasses.replace`` takes ten times as long, and this is done for every call.
+        return CallContext(
+            decision_id=self.decision_id,
+            seat=seat,
+            purpose=self.purpose,
+            task_type=self.task_type,
+            budget=self.budget,
+            deadline=self.deadline,
+            context_guard=self.context_guard,
+            fallbacks=self.fallbacks,
+            paid=self.paid,
+            observer=self.observer,
+        )

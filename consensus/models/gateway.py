@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from hashlib import sha256
 from time import time
 from typing import TYPE_CHECKING
 
@@ -26,7 +25,14 @@ from consensus.models.ids import new_id
 from consensus.models.limits import ProviderLimits
 from consensus.models.protocol import CallRecord, CallSink, Completion, Request
 from consensus.models.retry import RetryPolicy
-from consensus.models.tape import CompletionSource, Paid, PaidSource, Tape, canonical_request
+from consensus.models.tape import (
+    CompletionSource,
+    Paid,
+    PaidSource,
+    Tape,
+    request_digest,
+    request_key,
+)
 
 if TYPE_CHECKING:
     from consensus.models.prices import PriceBook
@@ -143,29 +149,24 @@ class Gateway:
         if request.model in ctx.fallbacks:
             others = tuple(model for model in ctx.fallbacks if model != request.model)
             ctx = replace(ctx, fallbacks=others)
-        canonical = canonical_request(request)
-        key = sha256(canonical).hexdigest()
+        key, size = request_digest(request)
         if self._tape is not None or ctx.paid is not None:
             found = await self._recalled(request, key, ctx, records)
             if found is not None:
                 return found
         ctx.deadline.check()
         try:
-            return await self._ask(
-                request, key, len(canonical), ctx, records, last=not ctx.fallbacks
-            )
+            return await self._ask(request, key, size, ctx, records, last=not ctx.fallbacks)
         except (ProviderError, GuardError) as error:
             if not ctx.fallbacks:
                 raise
             first = error
         for index, model in enumerate(ctx.fallbacks, start=1):
             other = replace(request, model=model)
-            canonical = canonical_request(other)
-            key = sha256(canonical).hexdigest()
+            key, size = request_digest(other)
+            last = index == len(ctx.fallbacks)
             try:
-                return await self._ask(
-                    other, key, len(canonical), ctx, records, last=index == len(ctx.fallbacks)
-                )
+                return await self._ask(other, key, size, ctx, records, last=last)
             except (ProviderError, GuardError) as error:
                 first.add_note(f"fallback {model}: {error.failure}")
         raise first
@@ -218,7 +219,7 @@ class Gateway:
             from_tape = paid is not None
         for model in ctx.fallbacks if paid is None else ():
             other = replace(request, model=model)
-            other_key = sha256(canonical_request(other)).hexdigest()
+            other_key = request_key(other)
             paid = self._find(ctx.paid, other_key)
             if paid is None and tape is not None:
                 found = tape.recall(other_key)

@@ -17,11 +17,14 @@ import re
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Final, Literal, Protocol, Self, get_args, runtime_checkable
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, Self, get_args, runtime_checkable
 
 from consensus.ballots import Usage
 from consensus.errors import DataError
 from consensus.models.protocol import Completion, PriceBasis, Request
+
+if TYPE_CHECKING:
+    from hashlib import _Hash as HASH
 
 __all__ = [
     "MAX_LINE_BYTES",
@@ -33,6 +36,7 @@ __all__ = [
     "canonical_request",
     "completion_from_json",
     "completion_to_json",
+    "request_digest",
     "request_key",
 ]
 
@@ -56,6 +60,7 @@ _FIELDS: Final = frozenset(
         "headers",
     }
 )
+_quoted = json.encoder.encode_basestring_ascii
 _CANONICAL: Final = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 
 
@@ -91,7 +96,68 @@ def request_key(request: Request) -> str:
     Stable across processes, machines and versions of this library: what a tape or a ledger is
     searched by.
     """
-    return sha256(canonical_request(request)).hexdigest()
+    return request_digest(request)[0]
+
+
+def request_digest(request: Request) -> tuple[str, int]:
+    """The :func:`request_key`, and the length of the canonical request in bytes.
+
+    The seats of one task begin alike (system prompt and first part), so the hash of that beginning
+    is remembered for the requests that follow, and only the rest of each is spelt and hashed.
+    """
+    first, *turns = request.turns or (None,)
+    if first is None or not first.parts:
+        canonical = canonical_request(request)
+        return sha256(canonical).hexdigest(), len(canonical)
+    begun, size = _BEGINNINGS.of(request.model, request.system, first.role, first.parts[0].text)
+    temperature = request.temperature
+    pieces = [f",{_quoted(part.text)}" for part in first.parts[1:]]
+    pieces.append("]]")
+    for turn in turns:
+        texts = ",".join(_quoted(part.text) for part in turn.parts)
+        pieces.append(f",[{_quoted(turn.role)},[{texts}]]")
+    settings = (
+        request.output_schema,
+        request.choices,
+        request.max_output_tokens,
+        None if temperature is None else float(temperature),
+        request.seed,
+        request.sample,
+    )
+    pieces.append("],")
+    pieces.append(_CANONICAL.encode(settings)[1:])
+    rest = "".join(pieces).encode("ascii")
+    whole = begun.copy()
+    whole.update(rest)
+    return whole.hexdigest(), size + len(rest)
+
+
+class _Beginnings:
+    """Hashes of what requests begin with, the latest of them, with a bound on the text held."""
+
+    def __init__(self, most_chars: int) -> None:
+        self._known: dict[tuple[str, str, str, str], tuple[HASH, int]] = {}
+        self._chars = 0
+        self._most_chars = most_chars
+
+    def of(self, model: str, system: str, role: str, text: str) -> tuple[HASH, int]:
+        """The hash so far, to be copied before it is gone on with; and the bytes behind it."""
+        key = (model, system, role, text)
+        found = self._known.get(key)
+        if found is None:
+            spelt = (
+                f'["consensus/request/1",{_quoted(model)},{_quoted(system)},'
+                f"[[{_quoted(role)},[{_quoted(text)}"
+            ).encode("ascii")
+            found = (sha256(spelt), len(spelt))
+            if self._chars > self._most_chars:  # all are forgotten: no lock, nothing to go wrong
+                self._known, self._chars = {}, 0
+            self._known[key] = found
+            self._chars += len(system) + len(text)
+        return found
+
+
+_BEGINNINGS: Final = _Beginnings(most_chars=8_000_000)
 
 
 # -- completions as JSON ---------------------------------------------------------------------------

@@ -101,7 +101,7 @@ async def ask(
     """
     tally = _Tally()
     first = request if request is not None else render(task, seat, book)
-    own = replace(ctx, seat=seat.index)
+    own = ctx.at(seat.index)
     try:
         completion, records = await gateway.call(first, own)
         tally.add(records)

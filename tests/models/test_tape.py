@@ -6,8 +6,9 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from hypothesis import given
@@ -22,9 +23,11 @@ from consensus.models.tape import (
     Paid,
     PaidSource,
     Tape,
+    _Beginnings,
     canonical_request,
     completion_from_json,
     completion_to_json,
+    request_digest,
     request_key,
 )
 
@@ -134,6 +137,43 @@ def test_a_whole_temperature_may_be_written_either_way() -> None:
     assert request_key(replace(REQUEST, temperature=1)) == request_key(
         replace(REQUEST, temperature=1.0)
     )
+
+
+@given(
+    system=texts(),
+    turns=st.lists(
+        st.tuples(st.sampled_from(["user", "assistant"]), st.lists(texts(), max_size=3)),
+        max_size=3,
+    ),
+    schema=st.sampled_from([None, {}, REQUEST.output_schema]),
+    choices=st.lists(texts(), max_size=2),
+    sample=st.integers(0, 3),
+)
+def test_a_digest_is_the_hash_of_the_canonical_form_and_its_length(
+    system: str,
+    turns: list[tuple[Literal["user", "assistant"], list[str]]],
+    schema: dict[str, Any] | None,
+    choices: list[str],
+    sample: int,
+) -> None:
+    request = Request(
+        "scripted/a",
+        system,
+        tuple(Turn(role, tuple(map(Part, parts))) for role, parts in turns),
+        output_schema=schema,
+        choices=tuple(choices),
+        sample=sample,
+    )
+    canonical = canonical_request(request)
+    for _ in range(2):  # before and after its beginning is known
+        assert request_digest(request) == (sha256(canonical).hexdigest(), len(canonical))
+
+
+def test_beginnings_are_forgotten_before_they_fill_the_memory() -> None:
+    known = _Beginnings(most_chars=100)
+    for number in range(50):
+        known.of("scripted/a", "system", "user", f"text {number}")
+        assert sum(len(key[1]) + len(key[3]) for key in known._known) <= 115
 
 
 @given(system=texts(), question=texts())
