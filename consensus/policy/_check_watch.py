@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from consensus.errors import ConsensusError
 from consensus.policy._checking import Findings
-from consensus.policy.demotion import demotion_of
+from consensus.policy.demotion import demotion_of, standing
 from consensus.policy.resolve import hops_of, resolve
 from consensus.policy.table import PolicyTable
 
@@ -12,8 +12,8 @@ __all__ = ["check_watch"]
 
 
 def check_watch(table: PolicyTable, found: Findings) -> None:
-    """Demotions of rows that are not there, or that are over; ``demote`` without a stronger step;
-    an alarm that nobody hears.
+    """Demotions of rows that are not there, or that are over; histories of no row; ``demote``
+    without anything to go back to; an alarm that nobody hears.
     """
     for name in table.demoted:
         if name not in table.tasks:
@@ -33,15 +33,35 @@ def check_watch(table: PolicyTable, found: Findings) -> None:
                 f"consensus policy promote {name}",
             )
         else:
+            stands = standing(table, name)
+            by = (
+                "its strongest step"
+                if stands is None
+                else f"its certificate of {stands[1].certificate.date}"
+            )
             found.add(
                 "warning",
                 "demoted",
                 ("demoted", name),
-                "is in force: the row serves by its strongest step",
+                f"is in force: the row serves by {by}",
                 f"measure it again, or consensus policy promote {name}",
             )
+    for name in table.history:
+        if name not in table.tasks:
+            found.add(
+                "warning",
+                "demoted",
+                ("history", name),
+                "is of a task type without a row",
+                "take it out, or give the row back",
+            )
     for name, row in table.tasks.items():
-        if row.demote and "frontier" not in table.tiers and _steps(table, name) == 1:
+        if (
+            name not in table.history
+            and row.demote
+            and "frontier" not in table.tiers
+            and _steps(table, name) == 1
+        ):
             found.add(
                 "warning",
                 "demoted",

@@ -1,4 +1,5 @@
-"""A row that has lost its ground serves by its strongest step until somebody has looked.
+"""A row that has lost its ground goes back, until somebody has looked: to its last certificate that
+still holds, else to its strongest step.
 
 A demotion is an entry of the policy itself, ``[demoted.TYPE]``, so it is read, reloaded, hashed
 and shown like every other part of it, and reaches every process that has these files. It holds for
@@ -10,32 +11,40 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from consensus.errors import PolicyError
+from consensus.errors import ConsensusError, PolicyError
 from consensus.policy._types import Name, Strict
-from consensus.policy.rows import TaskRow
+from consensus.policy.history import Earned, earned_by, evidence_sha256, with_earned
 
 if TYPE_CHECKING:
     from consensus.policy.table import PolicyTable
 
-__all__ = ["FILE", "Demotion", "demote", "demotion_of", "evidence_sha256", "promote"]
+__all__ = [
+    "FILE",
+    "Demotion",
+    "demote",
+    "demotion_of",
+    "evidence_sha256",
+    "promote",
+    "standing",
+]
 
 FILE = "demoted.toml"
 """Where a folder's demotions stand."""
 
-_HEAD = "# Written by the watch. A row listed here serves by its strongest step.\n"
+_HEAD = "# Written by the watch. A row listed here does not serve by its own choice.\n"
 
 
 class Demotion(Strict):
-    """Why a row serves by its strongest step."""
+    """Why a row does not serve by its own choice, and by what it serves."""
 
     since: str = Field(description="When, UTC.")
     why: str = Field(max_length=1000, description="What was found, in a sentence.")
@@ -44,15 +53,12 @@ class Demotion(Strict):
         pattern=r"^[0-9a-f]{64}$",
         description="Hash of the certificate and the profile that no longer hold.",
     )
-
-
-def evidence_sha256(row: TaskRow) -> str:
-    """Hash of a row's certificate and profile: what production is held against."""
-    parts = [
-        "" if part is None else part.model_dump_json(exclude_none=True)
-        for part in (row.certificate, row.profile)
-    ]
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+    to: str = Field(
+        default="",
+        pattern=r"^([0-9a-f]{64})?$",
+        description="Hash of the earlier evidence, in [[history.TYPE]], by whose choice the row "
+        "serves; without it, by its strongest step.",
+    )
 
 
 def demotion_of(table: PolicyTable, task_type: str) -> Demotion | None:
@@ -61,6 +67,34 @@ def demotion_of(table: PolicyTable, task_type: str) -> Demotion | None:
     if found is None or row is None or not row.demote or found.evidence != evidence_sha256(row):
         return None
     return found
+
+
+def standing(table: PolicyTable, task_type: str) -> tuple[PolicyTable, Earned] | None:
+    """What a demoted row has gone back to: the table with the earlier choice, and that choice.
+
+    None where the row is not demoted, or serves by its strongest step: where no earlier certificate
+    held, where the one that did is too old by now, or where its choice is answered otherwise today.
+    """
+    demotion = demotion_of(table, task_type)
+    earned = earned_by(table, task_type, demotion.to) if demotion and demotion.to else None
+    if earned is None or datetime.now(UTC).date() >= earned.certificate.expires():
+        return None
+    key = ("earned", task_type, demotion.to if demotion else "")
+    made = table._routes.get(key)
+    if made is None:
+        made = table._routes[key] = _as_certified(table, task_type, earned)
+    return (made, earned) if isinstance(made, type(table)) else None
+
+
+def _as_certified(table: PolicyTable, task_type: str, earned: Earned) -> PolicyTable | bool:
+    """The table with that choice; False where it is no longer the route that was certified."""
+    from consensus.policy.certifying import route_sha256
+
+    made = with_earned(table, task_type, earned)
+    try:
+        return made if route_sha256(made, task_type) == earned.certificate.route else False
+    except ConsensusError:
+        return False
 
 
 def demote(policy: Path, demotions: dict[Name, Demotion]) -> Path:

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from consensus.ballots import PICO
 from consensus.errors import TaskError
 from consensus.orchestrators.panel_session import BYTES_PER_TOKEN
-from consensus.policy.demotion import demotion_of
+from consensus.policy.demotion import demotion_of, standing
 from consensus.policy.hops import is_multi_hop, is_open_domain
 from consensus.policy.mix import coin_of, toss
-from consensus.policy.resolve import Hop, Resolved, hops_of, resolve, row_path
+from consensus.policy.resolve import Hop, Resolved, hops_of, resolve, row_path, shadow_hop
 from consensus.policy.rows import Mixed, TaskRow, When
 from consensus.policy.table import PolicyTable
 from consensus.tasks import Generate, Kind, Task
@@ -87,7 +87,7 @@ def route(table: PolicyTable, task: Task, *, category: str | None = None) -> Rou
         TaskError: if the row is for another kind of task.
         PolicyError: if the row cannot be followed (a strict load finds that earlier).
     """
-    return _demoted(table, _route(table, task.type, task, category))
+    return _demoted(table, task.type, task, category) or _route(table, task.type, task, category)
 
 
 def route_type(table: PolicyTable, task_type: str) -> Route:
@@ -95,18 +95,46 @@ def route_type(table: PolicyTable, task_type: str) -> Route:
 
     Of a row that mixes strategies it is the first one's; ``others`` holds the rest.
     """
-    return _demoted(table, _route(table, task_type, None))
+    return _demoted(table, task_type) or _route(table, task_type, None)
 
 
-def _demoted(table: PolicyTable, way: Route) -> Route:
-    """The way of a demoted row: its strongest step alone, under the row's own rules."""
-    demotion = demotion_of(table, way.task_type) if table.demoted else None
+def _demoted(
+    table: PolicyTable, task_type: str, task: Task | None = None, category: str | None = None
+) -> Route | None:
+    """The way of a demoted row, under the row's own rules: that of an earlier certificate, else its
+    strongest step alone. None where the row is not demoted.
+    """
+    demotion = demotion_of(table, task_type) if table.demoted else None
     if demotion is None:
-        return way
+        return None
+    since = f"{table.cite('demoted', task_type)}: since {demotion.since}"
+    earlier = standing(table, task_type)
+    if earlier is not None:
+        stood, earned = earlier
+        way = _route(stood, task_type, task, category)
+        said = f"{since} by its certificate of {earned.certificate.date}: {demotion.why}"
+        return replace(way, reasons=(*way.reasons, said))
+    way = _route(table, task_type, task, category)
     last = way.hops[-1] if len(way.hops) > 1 else _frontier_hop(table, way)
-    where = table.cite("demoted", way.task_type)
-    said = f"{where}: since {demotion.since} by {last.name} alone: {demotion.why}"
-    return replace(way, hops=(last,), reasons=(*way.reasons, said), others=())
+    reasons = (*way.reasons, f"{since} by {last.name} alone: {demotion.why}")
+    row = way.row
+    if row.shadow is not None and _is_shadow(table, way, last):
+        row = row.model_copy(update={"shadow": None})
+        reasons = (*reasons, f"no shadow: {last.name} is what it would be compared with")
+    return replace(way, row=row, hops=(last,), reasons=reasons, others=())
+
+
+def _is_shadow(table: PolicyTable, way: Route, hop: Hop) -> bool:
+    """Whether a row's shadow would ask the very panel that answers already."""
+    key = ("shadow", way.task_type, hop.name)
+    found = table._routes.get(key)
+    if found is None:
+        shadow = shadow_hop(table, resolve(table, way.task_type, kind=way.row.kind))
+        found = table._routes[key] = shadow is not None and (
+            (shadow.spec.orchestrator, shadow.seat_models())
+            == (hop.spec.orchestrator, hop.seat_models())
+        )
+    return bool(found)
 
 
 def _frontier_hop(table: PolicyTable, way: Route) -> Hop:

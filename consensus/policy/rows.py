@@ -475,8 +475,9 @@ class TaskRow(DefaultsRow):
     shadow: Shadow | None = Field(default=None, description="Share that a stronger route sees too.")
     demote: bool | None = Field(
         default=None,
-        description="true: an alarm takes the row to its last escalation, or to the tier frontier "
-        "where it has none, until it is promoted or certified anew.",
+        description="true: an alarm takes the row back to its last certificate that still holds, "
+        "else to its last escalation, or to the tier frontier where it has none, until it is "
+        "promoted or certified anew.",
     )
     certificate: Certificate | None = Field(
         default=None, description="What the row has earned; written by consensus policy accept."

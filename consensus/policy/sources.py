@@ -27,6 +27,7 @@ _NAMED = (
     "oracles",
     "tasks",
     "demoted",
+    "history",
 )
 """Tables of names, merged over files; everything else stands in one file."""
 

@@ -16,6 +16,7 @@ from consensus.policy._lines import KeyPath
 from consensus.policy._types import ModelName, Name, Names, Strict
 from consensus.policy.consequences import CertificateSettings
 from consensus.policy.demotion import Demotion
+from consensus.policy.history import Earned
 from consensus.policy.rows import DefaultsRow, StrategyTable, TaskRow
 from consensus.policy.settings import (
     ClassifierTable,
@@ -77,7 +78,13 @@ class PolicyTable(Strict):
         default=AlarmSettings(), description="Who is told when production differs."
     )
     demoted: dict[Name, Demotion] = Field(
-        default={}, description="Rows that serve by their strongest step; written by the watch."
+        default={},
+        description="Rows that do not serve by their own choice; written by the watch.",
+    )
+    history: dict[Name, Annotated[tuple[Earned, ...], Field(strict=False)]] = Field(
+        default={},
+        description="What each row was certified as before, the oldest first; written by "
+        "consensus policy accept.",
     )
     classifier: ClassifierTable | None = Field(
         default=None,

@@ -11,9 +11,9 @@ from consensus.policy.demotion import (
     Demotion,
     demote,
     demotion_of,
-    evidence_sha256,
     promote,
 )
+from consensus.policy.history import evidence_sha256
 from consensus.policy.load import load_policy
 from consensus.policy.route import route, route_type
 from consensus.policy.table import PolicyTable

@@ -11,6 +11,7 @@ import shutil
 import tempfile
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from consensus.benchmark.proposals.candidates import CHOICE_KEYS
 from consensus.benchmark.proposals.model import Proposal, RowProposal
 from consensus.errors import PolicyError
 from consensus.panel.book import load_prompts
+from consensus.policy.history import history_file, replaced, with_history
 from consensus.policy.load import find_prompts, load_policy
 from consensus.policy.table import PolicyTable
 
@@ -60,6 +62,11 @@ def accept(proposal: Proposal, policy: Path, *, only: Sequence[str] = ()) -> Acc
         )
     rows = _wanted(proposal, only)
     texts, files = _written(rows, table, policy)
+    earned = replaced(table, [row.task_type for row in rows], datetime.now(UTC).date())
+    if earned:
+        place = history_file(policy)
+        before = place.read_text(encoding="utf-8") if place.exists() else None
+        texts[place] = with_history(texts.get(place, before), earned)
     with tempfile.TemporaryDirectory(prefix="consensus-accept-") as name:
         trial = _trial(Path(name), policy, texts, files)
         book = load_prompts(find_prompts(policy))

@@ -13,30 +13,11 @@ from typing import Any
 
 from consensus.benchmark.proposals.recording import Recording
 from consensus.orchestrators.calibration import Calibration
+from consensus.policy.history import CHOICE_KEYS
 from consensus.policy.rows import StrategyTable, TaskRow
 from consensus.policy.table import PolicyTable
 
 __all__ = ["CHOICE_KEYS", "Candidate", "choice_of", "search", "table_with"]
-
-CHOICE_KEYS = (
-    "strategy",
-    "mix",
-    "tier",
-    "models",
-    "seats",
-    "quorum",
-    "framings",
-    "ballot",
-    "aggregator",
-    "calibration",
-    "min_agreement",
-    "escalate_to",
-    "waves",
-    "stop",
-    "debate",
-    "cascade",
-)
-"""The keys of a row that say how it is answered; the others are its owner's, and stay."""
 
 POSTERIORS = (0.6, 0.7, 0.8, 0.9, 0.95)
 """Thresholds of a cascade that are tried."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from datetime import UTC, datetime, time
+from datetime import UTC, date, datetime, time
 
 from consensus.errors import ConsensusError
 from consensus.policy.certificate import Certificate, Profile
-from consensus.policy.demotion import demotion_of, evidence_sha256
+from consensus.policy.demotion import demotion_of, standing
+from consensus.policy.history import evidence_sha256
 from consensus.policy.oracles import gate_name, grader_of, oracle_of
 from consensus.policy.table import PolicyTable
 
@@ -21,11 +22,17 @@ class Baseline:
 
     Attributes:
         key: hash of certificate and profile; with another, everything is counted anew.
-        begins: decisions made earlier do not count, in seconds since 1970: the certificate's day.
+        begins: decisions made earlier do not count, in seconds since 1970: the certificate's day;
+            of a row that went back to an earlier certificate, the moment it did.
         gated: whether outcomes pass a gate, so that its verdicts are to be read.
         graded: whether that gate is a model. The profile was then measured without it, so what it
             refused is compared with nothing.
         demoted: whether the row serves by its strongest step now: its profile is of another route.
+        earlier: the day of the earlier certificate that the row went back to; profile and
+            certificate are then that one's, since they are of the route that serves.
+        before: the row's earlier certificates, the latest first.
+        own: hash of the row's own evidence, and those of its history while it is demoted: what
+            incidents may have been opened against that still go on.
         horizon_days: that alpha is meant for.
     """
 
@@ -37,6 +44,9 @@ class Baseline:
     gated: bool = False
     graded: bool = False
     demoted: bool = False
+    earlier: date | None = None
+    before: tuple[Certificate, ...] = ()
+    own: frozenset[str] = frozenset()
     horizon_days: int = 30
 
     def rate(self, monitor: str) -> tuple[int, int] | None:
@@ -72,13 +82,20 @@ class Baseline:
 def baselines(table: PolicyTable) -> dict[str, Baseline]:
     """Of every row that has a profile or a certificate."""
     found = {}
-    for name, row in table.tasks.items():
-        if row.profile is None and row.certificate is None:
+    for name, own in table.tasks.items():
+        if own.profile is None and own.certificate is None:
             continue
+        demotion, stands = demotion_of(table, name), standing(table, name)
+        row = own if stands is None else stands[0].tasks[name]
         made = row.certificate
         begins = 0.0
         if made is not None:
             begins = datetime.combine(made.date, time(), UTC).timestamp()
+        known = {evidence_sha256(own)}
+        if demotion is not None:
+            known |= {one.sha256 for one in table.history.get(name, ())}
+        if demotion is not None and stands is not None:
+            begins = max(begins, _seconds(demotion.since))
         gated = graded = False
         try:
             gate = gate_name(table, row)
@@ -94,7 +111,19 @@ def baselines(table: PolicyTable) -> dict[str, Baseline]:
             begins=begins,
             gated=gated,
             graded=graded,
-            demoted=demotion_of(table, name) is not None,
+            demoted=demotion is not None and stands is None,
+            earlier=None if stands is None else stands[1].certificate.date,
+            before=tuple(one.certificate for one in reversed(table.history.get(name, ()))),
+            own=frozenset(known),
             horizon_days=table.watch.horizon_days,
         )
     return found
+
+
+def _seconds(stamp: str) -> float:
+    """A demotion's moment; somebody may have written it by hand."""
+    try:
+        moment = datetime.fromisoformat(stamp)
+    except ValueError:
+        return 0.0
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

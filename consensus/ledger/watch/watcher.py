@@ -6,16 +6,20 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from consensus.errors import PolicyError
+from consensus.ledger.watch.causes import Prices
 from consensus.ledger.watch.incident import Incident, mark_told, stamp
-from consensus.ledger.watch.looking import Look, Prices, look
+from consensus.ledger.watch.looking import Look, look
 from consensus.ledger.watch.telling import tell, trouble
-from consensus.policy.demotion import Demotion, demote, demotion_of, evidence_sha256
+from consensus.policy.demotion import Demotion, demote, demotion_of, standing
+from consensus.policy.history import Earned, earlier, earned_by, evidence_sha256
 from consensus.policy.load import find_policy
 from consensus.policy.route import route_type
+from consensus.policy.staleness import Current
 
 if TYPE_CHECKING:
     from consensus.ledger.store import Ledger
@@ -69,8 +73,7 @@ class Watcher:
         at = time.time() if now is None else now
         demoted = await self._demote(table, found.open, at)
         steps = {
-            name: route_type(self._table() if self._reload else table, name).hops[-1].name
-            for name in demoted
+            name: _serves_by(self._table() if self._reload else table, name) for name in demoted
         }
         await tell(self._ledger, table.alarms, found.open, demoted=steps, now=at)
         if self._metrics is not None:
@@ -93,38 +96,108 @@ class Watcher:
         self, table: PolicyTable, found: tuple[Incident, ...], at: float
     ) -> tuple[str, ...]:
         """Demote the rows that allow it; the task types that were."""
+        if self._policy is None:
+            return ()
         wanted: dict[str, Incident] = {}
         for incident in reversed(found):
             row = table.tasks.get(incident.task_type)
             if (
-                self._policy is not None
-                and row is not None
+                row is not None
                 and row.demote
                 and incident.monitor in table.alarms.demote_on
                 and DEMOTION not in incident.told
-                and incident.baseline == evidence_sha256(row)
-                and demotion_of(table, incident.task_type) is None
+                and incident.baseline == _in_force(table, incident.task_type)
             ):
                 wanted.setdefault(incident.task_type, incident)
-        if not wanted:
-            return ()
-        orders = {
-            name: Demotion(
-                since=stamp(at),
-                why=one.says[:1000],
-                incident=one.incident_id,
-                evidence=one.baseline,
-            )
-            for name, one in wanted.items()
+        tired = {
+            name: old
+            for name in table.demoted
+            if name not in wanted
+            and (old := demotion_of(table, name)) is not None
+            and old.to
+            and standing(table, name) is None
         }
+        if not wanted and not tired:
+            return ()
+        orders = await asyncio.to_thread(self._orders, table, wanted, tired, at)
         try:
             path = await asyncio.to_thread(demote, find_policy(self._policy), orders)
         except PolicyError as error:
-            log.error("%s cannot be demoted: %s", ", ".join(wanted), error)
+            log.error("%s cannot be demoted: %s", ", ".join(orders), error)
             return ()
-        for name, one in wanted.items():
-            await asyncio.to_thread(mark_told, self._ledger, one.incident_id, {DEMOTION: at})
-            log.warning("%s serves by its strongest step from now on (%s)", name, path)
+        for name, order in orders.items():
+            if name in wanted:
+                mark = {DEMOTION: at}
+                await asyncio.to_thread(mark_told, self._ledger, wanted[name].incident_id, mark)
+            earned = earned_by(table, name, order.to) if order.to else None
+            log.warning("%s serves by %s from now on (%s)", name, _words(earned), path)
         if self._reload is not None:
             await self._reload()
-        return tuple(wanted)
+        return tuple(orders)
+
+    def _orders(
+        self,
+        table: PolicyTable,
+        wanted: dict[str, Incident],
+        tired: dict[str, Demotion],
+        at: float,
+    ) -> dict[str, Demotion]:
+        """Each to the last certificate before the one that failed which still holds."""
+        current = today(table, self._ledger, self._policy, at)
+        orders = {}
+        for name in (*wanted, *tired):
+            old = demotion_of(table, name)
+            to = earlier(table, name, current, than=old.to if old and old.to else None)
+            one = wanted.get(name)
+            orders[name] = Demotion(
+                since=stamp(at),
+                why=one.says[:1000] if one is not None else tired[name].why,
+                incident=one.incident_id if one is not None else tired[name].incident,
+                evidence=evidence_sha256(table.tasks[name]),
+                to="" if to is None else to.sha256,
+            )
+        return orders
+
+
+def today(table: PolicyTable, ledger: Ledger, policy: str | Path | None, at: float) -> Current:
+    """What holds now, of what a row's earlier certificates rest on; blocks.
+
+    Suites are left out: a service has none, and ``consensus policy check`` compares them.
+    """
+    from consensus.ledger.served import newest_served
+    from consensus.panel.book import load_prompts
+    from consensus.policy.load import find_prompts
+    from consensus.policy.oracles import oracle_of
+
+    return Current(
+        today=datetime.fromtimestamp(at, UTC).date(),
+        prompts=load_prompts(find_prompts(find_policy(policy))).sha256,
+        oracles={
+            name: oracle_of(table, row.oracle).sha256
+            for name, row in table.tasks.items()
+            if row.oracle in table.oracles
+        },
+        served=newest_served(ledger),
+    )
+
+
+def _serves_by(table: PolicyTable, task_type: str) -> str:
+    stands = standing(table, task_type)
+    if stands is not None:
+        return _words(stands[1])
+    return route_type(table, task_type).hops[-1].name
+
+
+def _in_force(table: PolicyTable, task_type: str) -> str | None:
+    """Hash of the evidence that the row serves by; None where that is its strongest step."""
+    stands = standing(table, task_type)
+    if stands is not None:
+        return stands[1].sha256
+    demoted = demotion_of(table, task_type) is not None
+    return None if demoted else evidence_sha256(table.tasks[task_type])
+
+
+def _words(earned: Earned | None) -> str:
+    return (
+        "its strongest step" if earned is None else f"its certificate of {earned.certificate.date}"
+    )

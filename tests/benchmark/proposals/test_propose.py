@@ -164,6 +164,19 @@ def test_a_proposal_again_over_an_accepted_row_replaces_its_evidence(tmp_path: P
     assert certificate.date == date(2026, 12, 24)
 
 
+@pytest.mark.parametrize("name", ["strategies", "strategies/policy.toml"])
+def test_the_certificate_that_is_replaced_is_kept_in_the_history(tmp_path: Path, name: str) -> None:
+    run_on(tmp_path)
+    first = proposed(tmp_path)
+    assert accept(first, tmp_path / name).table.history == {}
+    again = ProposalSettings(today=date(2026, 12, 24), seed=1)
+    table = accept(proposed(tmp_path, again), tmp_path / name).table
+    (kept,) = table.history["refund"]
+    assert kept.certificate == first.rows[0].certificate
+    assert kept.row.profile == first.rows[0].profile
+    assert (tmp_path / "strategies" / "history.toml").exists() == (name == "strategies")
+
+
 def test_a_row_that_would_not_load_leaves_the_files_as_they_were(tmp_path: Path) -> None:
     run_on(tmp_path)
     proposal = proposed(tmp_path)

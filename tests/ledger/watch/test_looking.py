@@ -18,7 +18,8 @@ from consensus.ledger.watch import state as watch_state
 from consensus.ledger.watch.counts import Counts
 from consensus.ledger.watch.observe import Cursor
 from consensus.orchestrators.checks import Check, Judgement
-from consensus.policy.demotion import Demotion, demote, evidence_sha256
+from consensus.policy.demotion import Demotion, demote
+from consensus.policy.history import evidence_sha256
 from consensus.policy.load import load_policy
 from tests.ledger.watch.fixtures import DAY, START, day_of, decision, keep, policy, table_of
 
