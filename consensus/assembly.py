@@ -50,6 +50,7 @@ def assemble(
     frontier: Frontier | None = None,
     earlier_pico: int = 0,
     routing_pico: int = 0,
+    conclusion: Conclusion | None = None,
 ) -> Decision:
     """The decision that these hops make, with its exact cost.
 
@@ -63,8 +64,10 @@ def assemble(
         frontier: what the frontier said beside it; whether it agrees is worked out here.
         earlier_pico: what a run that was cut short paid for and this one did not ask again.
         routing_pico: what it cost to find out what the task is about.
+        conclusion: what :func:`conclude_hops` says of these hops, where it was asked already.
     """
-    conclusion = conclude_hops(task, hops)
+    if conclusion is None:
+        conclusion = conclude_hops(task, hops)
     ballots = tuple(ballot for hop in hops for ballot in hop.ballots)
     failures = tuple(failure for hop in hops for failure in hop.failures)
     judgements = tuple(judgement for hop in hops for judgement in hop.judgements)
@@ -83,7 +86,7 @@ def assemble(
         ballots=ballots,
         failures=failures,
         cost=Cost.total([Cost(pico_usd=earlier_pico + routing_pico), *(one.cost for one in spent)]),
-        usage=sum((one.usage for one in spent), Usage()),
+        usage=Usage.total(one.usage for one in spent),
         latency_s=latency_s,
         reasons=(*reasons, *conclusion.reasons),
         partial=any(getattr(one, "failure", None) in PARTIAL for one in spent),

@@ -67,6 +67,19 @@ class Usage(_Frozen):
             reasoning=self.reasoning + other.reasoning,
         )
 
+    @staticmethod
+    def total(usages: Iterable[Usage]) -> Usage:
+        """The sum, made in one go."""
+        all_ = tuple(usages)
+        return Usage(
+            input=sum(one.input for one in all_),
+            cache_read=sum(one.cache_read for one in all_),
+            cache_write=sum(one.cache_write for one in all_),
+            cache_write_1h=sum(one.cache_write_1h for one in all_),
+            output=sum(one.output for one in all_),
+            reasoning=sum(one.reasoning for one in all_),
+        )
+
 
 class Cost(_Frozen):
     """A price paid, exact in pico-dollars."""

@@ -437,6 +437,7 @@ class Engine:
             frontier=frontier,
             earlier_pico=measured.get("earlier_pico", 0),
             routing_pico=measured.get("routing_pico", 0),
+            conclusion=walked.conclusion,
         )
         if self._ledger is not None:
             await self._ledger.keep(

@@ -17,6 +17,7 @@ from consensus.models.gateway import CallContext, Gateway
 from consensus.models.protocol import Budget
 from consensus.oracles import Oracle
 from consensus.orchestrators.checks import Check, Judgement, answer_sha256, find_judgement
+from consensus.orchestrators.concluding import Conclusion
 from consensus.orchestrators.failing import FailureWindow
 from consensus.orchestrators.judging import judge_answer, served_by
 from consensus.orchestrators.panel_session import GRADER_SEATS, PanelSession
@@ -63,11 +64,15 @@ class InForce(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Walk:
-    """Every hop that was run, the reasons for those that were not, and the seconds it took."""
+    """Every hop that was run, the reasons for those that were not, and the seconds it took.
+
+    ``conclusion`` is what follows from the hops.
+    """
 
     hops: tuple[HopRecord, ...]
     reasons: tuple[str, ...]
     latency_s: float
+    conclusion: Conclusion
 
 
 class Windows:
@@ -105,6 +110,7 @@ async def walk(
     """
     steps = _Steps(task, context, force)
     reasons: list[str] = []
+    conclusion: Conclusion | None = None
     for hop in way.hops:
         window = windows.of(force.table, way, hop)
         steps.seats_before = steps.seats
@@ -116,9 +122,11 @@ async def walk(
         ran = steps.done[-1]
         if window is not None:
             window.note(len(ran.ballots) + len(ran.failures), ran.failures)
-        if conclude_hops(task, steps.done).action == "act":
+        conclusion = conclude_hops(task, steps.done)
+        if conclusion.action == "act":
             break
-    return Walk(tuple(steps.done), tuple(reasons), time.perf_counter() - started)
+    assert conclusion is not None  # noqa: S101 - the last hop is never passed over
+    return Walk(tuple(steps.done), tuple(reasons), time.perf_counter() - started, conclusion)
 
 
 async def ask_frontier(
@@ -178,8 +186,8 @@ class _Steps:
             judgements=poll.judgements,
         )
         self.done.append(ran)
-        outcome = propose_hops(self.task, self.done).outcome
-        if outcome is not None and hop.checks:
+        outcome = propose_hops(self.task, self.done).outcome if hop.checks else None
+        if outcome is not None:
             said = await self._judge(hop, outcome)
             judgements = (*ran.judgements, *said)
             self.done[-1] = ran.model_copy(update={"judgements": judgements})

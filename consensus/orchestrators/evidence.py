@@ -7,7 +7,9 @@ canonical, so the order of ballots cannot change a bit of the result.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -269,8 +271,20 @@ def _cold(
     elif hop.spec.aggregator == "scores" and any(b.scores is not None for b in ballots):
         return _cold_scores(options, ballots, accuracy, cold.correlation)
     else:
+        voted = Counter(b.answer for b in ballots if isinstance(b.answer, str))
+        if voted.total() == len(ballots):  # whole votes need no shares, and recur
+            counted = tuple(float(voted[option]) for option in options)
+            return _of_counts(counted, accuracy, cold.correlation)
         counts = np.array([canonical_sum(vote_shares(options, ballots), axis=0)])
     return np.asarray(block_posterior(counts, accuracy, cold.correlation), dtype=np.float64)
+
+
+@lru_cache(maxsize=4096)
+def _of_counts(counts: tuple[float, ...], accuracy: float, correlation: float) -> Floats:
+    """What one block's whole votes say; a panel of ten has few ways to vote, and each recurs."""
+    said = np.asarray(block_posterior(np.array([counts]), accuracy, correlation), dtype=np.float64)
+    said.flags.writeable = False
+    return said
 
 
 def _cold_scores(

@@ -124,7 +124,7 @@ def refresh(
         if run is not None or new_model is not None:
             raise typer.BadParameter("--labelled asks no model and needs no --run")
         from consensus.benchmark.proposals.renewing import LabelSettings, renew
-        from consensus.cli._ledger import opened
+        from consensus.cli.ledger._shared import opened
         from consensus.cli._time import moment
 
         settings = LabelSettings(

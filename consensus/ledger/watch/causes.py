@@ -1,5 +1,5 @@
-"""What would open an incident, with its evidence in plain data and in a sentence: monitors that have
-crossed, models and prices that are others, models that are about to go.
+"""What would open an incident, with its evidence in plain data and in a sentence: a monitor that has
+crossed, another model or price, a model that is about to go.
 """
 
 from __future__ import annotations

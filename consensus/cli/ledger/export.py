@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from consensus.cli._ledger import (
+from consensus.cli._time import moment
+from consensus.cli.ledger._shared import (
     Json,
     LedgerOption,
     PolicyOption,
@@ -16,7 +17,6 @@ from consensus.cli._ledger import (
     print_json,
     say,
 )
-from consensus.cli._time import moment
 
 __all__ = ["export"]
 

@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from consensus.ballots import Cost
 from consensus.cli import ledger as command
+from consensus.cli.ledger import replay as replaying
 from consensus.decisions import Frontier
 from consensus.errors import LedgerError
 from consensus.ledger import Ledger
@@ -110,7 +111,7 @@ def test_without_a_ledger_there_is_one_clear_error(tmp_path: Path) -> None:
 def test_replay_says_that_the_bytes_are_the_same(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(command, "_conclude", conclude)
+    monkeypatch.setattr(replaying, "_conclude", conclude)
     assert "the same decision, byte for byte" in run("replay", RECEIPT, "--ledger", path)
     data = json.loads(run("replay", RECEIPT, "--ledger", path, "--json"))
     assert data["identical"] is True
@@ -119,7 +120,7 @@ def test_replay_says_that_the_bytes_are_the_same(
 
 def test_replay_names_what_differs_and_fails(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        command,
+        replaying,
         "_conclude",
         lambda receipt: conclude(receipt).model_copy(update={"agreement": 0.125}),
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from consensus.cli._ledger import Json, LedgerOption, PolicyOption, opened, print_json, say
+from consensus.cli.ledger._shared import Json, LedgerOption, PolicyOption, opened, print_json, say
 
 if TYPE_CHECKING:
     from consensus.ledger.feedback import Label

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from consensus.cli._ledger import (
+from consensus.cli._time import moment
+from consensus.cli.ledger._shared import (
     Json,
     LedgerOption,
     PolicyOption,
@@ -15,7 +16,6 @@ from consensus.cli._ledger import (
     print_json,
     say,
 )
-from consensus.cli._time import moment
 
 if TYPE_CHECKING:
     from consensus.ledger.quality import LabelEvidence

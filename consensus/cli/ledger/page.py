@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from consensus.cli._ledger import Json, LedgerOption, opened, print_json
+from consensus.cli.ledger._shared import Json, LedgerOption, opened, print_json
 
 __all__ = ["page"]
 

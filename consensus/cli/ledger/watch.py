@@ -1,22 +1,23 @@
-"""``consensus ledger watch``, ``incidents``, ``acknowledge``: production against the profiles."""
+"""``consensus ledger watch``: production against the profiles."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from consensus.cli._console import note, print_json, stdout
-from consensus.cli._ledger import Json, LedgerOption, PolicyOption, opened
+from consensus.cli.ledger._shared import Json, LedgerOption, PolicyOption, opened
+from consensus.cli.ledger.incidents import tell
 from consensus.errors import ConsensusError
 
 if TYPE_CHECKING:
-    from consensus.ledger.watch.incident import Incident
     from consensus.ledger.watch.looking import Look, Watched
+    from consensus.policy.table import PolicyTable
 
-__all__ = ["acknowledge", "incidents", "watch"]
+__all__ = ["watch"]
 
 
 def watch(
@@ -27,7 +28,10 @@ def watch(
     ] = False,
     demote: Annotated[
         bool,
-        typer.Option(help="Demote rows that allow it (demote = true): writes demoted.toml."),
+        typer.Option(
+            help="Demote rows that allow it (demote = true), to their last certificate that still "
+            "holds, else to their strongest step: writes demoted.toml."
+        ),
     ] = True,
     ledger: LedgerOption = None,
     policy: PolicyOption = None,
@@ -83,61 +87,23 @@ def watch(
         asyncio.run(look() if once else on_and_on())
 
 
-def incidents(
-    *,
-    task_type: Annotated[str | None, typer.Option("--type", help="Only of this type.")] = None,
-    every: Annotated[bool, typer.Option("--all", help="Those that have ended too.")] = False,
-    ledger: LedgerOption = None,
-    policy: PolicyOption = None,
-    as_json: Json = False,
-) -> None:
-    """List incidents, the latest first: what differs from the profile, since when, and what to run.
+def _demoted(table: PolicyTable) -> dict[str, str]:
+    """By what each demoted row serves now."""
+    from consensus.policy.demotion import demotion_of, standing
 
-    Example:
-      consensus ledger incidents --type refund_approval --all
-    """
-    from consensus.ledger.watch import incidents as find
-
-    with opened(ledger, policy) as book:
-        found = find(book, task_type=task_type, only_open=not every)
-    if as_json:
-        print_json([one.to_json() for one in found])
-    elif not found:
-        note("no incident" if every else "nothing is open")
-    for one in () if as_json else found:
-        _tell(one)
+    found = {}
+    for name in table.demoted:
+        if demotion_of(table, name) is not None:
+            stands = standing(table, name)
+            found[name] = (
+                "its strongest step"
+                if stands is None
+                else f"its certificate of {stands[1].certificate.date}"
+            )
+    return found
 
 
-def acknowledge(
-    incident: Annotated[str, typer.Argument(metavar="INCIDENT", help="Its id, or how it begins.")],
-    *,
-    by: Annotated[str, typer.Option(help="Who, or why.")] = "acknowledged",
-    ledger: LedgerOption = None,
-    policy: PolicyOption = None,
-    as_json: Json = False,
-) -> None:
-    """End an incident; its monitor counts anew. A demoted row stays so until it is promoted.
-
-    Example:
-      consensus ledger acknowledge 01J9Z4 --by "ann: a holiday's traffic"
-    """
-    from consensus.ledger.watch import acknowledge as end
-
-    with opened(ledger, policy) as book:
-        ended = end(book, incident, by=by)
-    if as_json:
-        print_json(ended.to_json())
-    else:
-        _tell(ended)
-
-
-def _demoted(table: Any) -> frozenset[str]:
-    from consensus.policy.demotion import demotion_of
-
-    return frozenset(name for name in table.demoted if demotion_of(table, name) is not None)
-
-
-def _show(found: Look, *, demoted: frozenset[str]) -> None:
+def _show(found: Look, *, demoted: Mapping[str, str]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
@@ -147,7 +113,7 @@ def _show(found: Look, *, demoted: frozenset[str]) -> None:
         for name in ("type", "monitor", "since", "decisions", "now", "profile", "ratio", "p"):
             grid.add_column(name, justify="left" if name in ("type", "monitor") else "right")
         for row in found.rows:
-            for cells in _lines(row, demoted=row.task_type in demoted):
+            for cells in _lines(row, demoted.get(row.task_type)):
                 grid.add_row(*(escape(cell) for cell in cells))
         out.print(grid)
     for name in found.unwatched:
@@ -157,14 +123,16 @@ def _show(found: Look, *, demoted: frozenset[str]) -> None:
     counted = f"{found.read:,} new decision{'' if found.read == 1 else 's'}"
     out.print(f"{counted}; {len(found.open)} open, {len(found.opened)} of them new")
     for one in found.open:
-        _tell(one)
+        tell(one)
 
 
-def _lines(row: Watched, *, demoted: bool) -> Iterator[tuple[str, ...]]:
+def _lines(row: Watched, demoted: str | None) -> Iterator[tuple[str, ...]]:
     name = row.task_type
-    if demoted:
-        yield (name, "demoted: serves by its strongest step", *[""] * 6)
-        return
+    if demoted is not None:
+        yield (name, f"demoted: serves by {demoted}", *[""] * 6)
+        if row.earlier is None:
+            return
+        name = ""
     if not row.readings:
         yield (name, "nothing to compare yet", *[""] * 6)
     for reading in row.readings:
@@ -184,16 +152,3 @@ def _date(day: int) -> str:
     from datetime import date, timedelta
 
     return (date(1970, 1, 1) + timedelta(days=day)).isoformat()
-
-
-def _tell(one: Incident) -> None:
-    from rich.markup import escape
-
-    from consensus.ledger.watch.incident import stamp
-
-    out = stdout()
-    state = "[bold red]open[/]" if one.open else f"[dim]ended: {escape(one.closed_by or '')}[/]"
-    out.print(f"{state} {one.incident_id} since {stamp(one.opened_at)}")
-    out.print(f"  {escape(one.says)}", soft_wrap=True)
-    if one.open and one.evidence.get("command"):
-        out.print(f"  to measure it again: {escape(str(one.evidence['command']))}", soft_wrap=True)

@@ -1,0 +1,54 @@
+"""``consensus ledger incidents``: what differs from the profiles, and since when."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from consensus.cli._console import note, print_json, stdout
+from consensus.cli.ledger._shared import Json, LedgerOption, PolicyOption, opened
+
+if TYPE_CHECKING:
+    from consensus.ledger.watch.incident import Incident
+
+__all__ = ["incidents", "tell"]
+
+
+def incidents(
+    *,
+    task_type: Annotated[str | None, typer.Option("--type", help="Only of this type.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="Those that have ended too.")] = False,
+    ledger: LedgerOption = None,
+    policy: PolicyOption = None,
+    as_json: Json = False,
+) -> None:
+    """List incidents, the latest first: what differs from the profile, since when, and what to run.
+
+    Example:
+      consensus ledger incidents --type refund_approval --all
+    """
+    from consensus.ledger.watch import incidents as find
+
+    with opened(ledger, policy) as book:
+        found = find(book, task_type=task_type, only_open=not every)
+    if as_json:
+        print_json([one.to_json() for one in found])
+    elif not found:
+        note("no incident" if every else "nothing is open")
+    for one in () if as_json else found:
+        tell(one)
+
+
+def tell(one: Incident) -> None:
+    """One incident on stdout: what was found, and what to run."""
+    from rich.markup import escape
+
+    from consensus.ledger.watch.incident import stamp
+
+    out = stdout()
+    state = "[bold red]open[/]" if one.open else f"[dim]ended: {escape(one.closed_by or '')}[/]"
+    out.print(f"{state} {one.incident_id} since {stamp(one.opened_at)}")
+    out.print(f"  {escape(one.says)}", soft_wrap=True)
+    if one.open and one.evidence.get("command"):
+        out.print(f"  to measure it again: {escape(str(one.evidence['command']))}", soft_wrap=True)
