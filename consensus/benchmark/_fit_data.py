@@ -16,17 +16,20 @@ from consensus.benchmark.evidence import Evidence, evidence_of, resolve_members
 from consensus.benchmark.run_format import RecordedRun
 from consensus.errors import DataError
 from consensus.orchestrators.calibrated import SeatArrays
+from consensus.statistics.weighted import effective_cases, truncated
 from consensus.tasks import Approve, Compare
 
 __all__ = [
     "Labelled",
     "by_model",
+    "case_weights",
     "content_free_answers",
     "data_sha",
     "kind_of",
     "known_sha",
     "labelled",
     "of_type",
+    "repeat_rows",
     "scale_of",
     "score_rows",
     "seats_of",
@@ -52,6 +55,7 @@ class Labelled:
         valid: bool (cases, K); None where every case has all options.
         ids: of the cases.
         left_out: reason → cases that are not here.
+        weights: (cases,) how many cases each stands for, if they were not looked at alike.
     """
 
     panel: Panel
@@ -60,6 +64,22 @@ class Labelled:
     valid: Bools | None
     ids: tuple[str, ...]
     left_out: Mapping[str, int] = field(default_factory=dict)
+    weights: Floats | None = None
+
+    @property
+    def effective(self) -> float:
+        """As many cases of equal weight would say as much."""
+        return float(len(self.ids)) if self.weights is None else effective_cases(self.weights)
+
+    def repeats(self, fine: int) -> Ints:
+        """Rows, each as often as its weight says, ``fine`` times the effective cases in all.
+
+        Rounded along the cumulated weights, so that the total of any stretch is right within one.
+        Without weights every row once.
+        """
+        if self.weights is None:
+            return np.arange(len(self.ids))
+        return repeat_rows(self.weights, fine)
 
     def take(self, rows: npt.NDArray[Any]) -> Labelled:
         """Some of the cases, by index or by mask."""
@@ -71,7 +91,28 @@ class Labelled:
             None if self.valid is None else self.valid[index],
             tuple(self.ids[i] for i in index),
             self.left_out,
+            None if self.weights is None else self.weights[index],
         )
+
+
+def repeat_rows(weights: Floats, fine: int) -> Ints:
+    """See :meth:`Labelled.repeats`."""
+    total = max(1, round(effective_cases(weights) * fine))
+    ends = np.floor(np.cumsum(weights) / weights.sum() * total + 0.5).astype(np.int64)
+    return np.repeat(np.arange(len(weights)), np.diff(ends, prepend=0))
+
+
+def case_weights(run: RecordedRun) -> Floats | None:
+    """(cases,) one over the chance that a labelled decision had to be looked at, truncated.
+
+    None where the cases are no labelled decisions, or all were looked at alike.
+    """
+    if run.source.get("kind") != "ledger":
+        return None
+    raw = np.array([float(record.get("weight", 1.0)) for record in run.cases.records])
+    if not raw.size or not np.isfinite(raw).all() or raw.min() <= 0 or np.ptp(raw) < 1e-9:
+        return None
+    return truncated(raw)
 
 
 def seats_of(seats: SeatArrays, models: Sequence[int]) -> SeatArrays:
@@ -189,6 +230,7 @@ def labelled(
         None if options is not None or evidence.valid.all() else evidence.valid,
         evidence.case_ids,
         left,
+        case_weights(run),
     )
     for group, model in enumerate(panel.models):
         if not (seats.votes[usable][:, seats.groups == group] >= 0).any():

@@ -43,6 +43,9 @@ model leave."""
 STRENGTH = 8.0
 """Pseudo-cases at the panel's accuracy for each model's own."""
 
+CONFUSION = 4.0
+"""Pseudo-votes a row of a confusion matrix."""
+
 LEAST = 1e-6
 
 
@@ -80,6 +83,8 @@ def fit_family(
     like: FamilyFit | None = None,
     bias_from: BiasFrom = "labels",
     content_free: Floats | None = None,
+    fine: int = 1,
+    case_weights: Floats | None = None,
 ) -> FamilyFit:
     """Fit one aggregator on labelled cases.
 
@@ -92,21 +97,23 @@ def fit_family(
         like: a fit whose choices (penalty, columns) are kept, for a fit across folds.
         bias_from: of a ``mean`` fit, see :class:`.calibration.MeanFit`.
         content_free: (models, K) mean answers to content-free questions; NaN rows where none.
+        fine: how often a case of weight one stands here; priors weigh as many times more.
+        case_weights: (cases,) of a stacked fit, whose cases stand once.
     """
     stages = _stages(len(panel.models))
     if family == "option_scores":
-        return _option_scores(panel, seats, truth, valid, stages)
+        return _option_scores(panel, seats, truth, valid, stages, fine)
     if family == "stacked":
-        return _stacked(panel, seats, truth, valid, stages, like)
+        return _stacked(panel, seats, truth, valid, stages, like, case_weights)
     correct = np.where(seats.votes >= 0, seats.votes == truth[:, None], np.nan)
     if family == "mean":
-        made = _mean(panel, seats, truth, correct, bias_from, content_free)
+        made = _mean(panel, seats, truth, correct, bias_from, content_free, fine)
         return FamilyFit(made, panel, stages)
-    makers: dict[str, Callable[[Panel, SeatArrays, Ints, Floats], Fit]] = {
+    makers: dict[str, Callable[[Panel, SeatArrays, Ints, Floats, int], Fit]] = {
         "weighted": _weighted,
         "blocks": _blocks,
     }
-    return FamilyFit(makers[family](panel, seats, truth, correct), panel, stages)
+    return FamilyFit(makers[family](panel, seats, truth, correct, fine), panel, stages)
 
 
 def fold_stages(part: FamilyFit) -> tuple[Stage, ...]:
@@ -142,8 +149,10 @@ def _stages(models: int) -> tuple[tuple[int, ...], ...]:
     return tuple(dict.fromkeys(parts))
 
 
-def _weighted(panel: Panel, seats: SeatArrays, truth: Ints, correct: Floats) -> WeightedFit:
-    maps = fit_panel(seats.confidence, correct, seats.groups, strength=STRENGTH)
+def _weighted(
+    panel: Panel, seats: SeatArrays, truth: Ints, correct: Floats, fine: int
+) -> WeightedFit:
+    maps = fit_panel(seats.confidence, correct, seats.groups, strength=STRENGTH * fine)
     return WeightedFit(
         maps=tuple(
             ConfidenceFit(a=_within(m.a, 60), b=_within(m.b, 60), base=_unit(m.base)) for m in maps
@@ -152,7 +161,7 @@ def _weighted(panel: Panel, seats: SeatArrays, truth: Ints, correct: Floats) -> 
     )
 
 
-def _blocks(panel: Panel, seats: SeatArrays, truth: Ints, correct: Floats) -> BlocksFit:
+def _blocks(panel: Panel, seats: SeatArrays, truth: Ints, correct: Floats, fine: int) -> BlocksFit:
     number = range(len(panel.models))
     errors = [1.0 - correct[:, seats.groups == g] for g in number]
     within = []
@@ -160,7 +169,7 @@ def _blocks(panel: Panel, seats: SeatArrays, truth: Ints, correct: Floats) -> Bl
         rho = within_correlation(own)
         within.append(COLD_CORRELATION if rho is None else float(np.clip(rho, 0.0, 0.98)))
     fields = {
-        "accuracy": _accuracy(panel, seats, correct),
+        "accuracy": _accuracy(panel, seats, correct, fine),
         "within": tuple(within),
         "between": _between(np.stack([_row_mean(own) for own in errors], axis=1), 1.0),
     }
@@ -174,8 +183,9 @@ def _blocks(panel: Panel, seats: SeatArrays, truth: Ints, correct: Floats) -> Bl
             column[: len(votes), 0] = votes
             gold = np.full(longest, -1, dtype=np.int64)
             gold[: len(z)] = z
-            confusion.append(confusion_from_gold(column, gold, width)[0])
-        shares = np.bincount(truth, minlength=width) + 1.0
+            found = confusion_from_gold(column, gold, width, strength=CONFUSION * fine)
+            confusion.append(found[0])
+        shares = np.bincount(truth, minlength=width) + float(fine)
         fields["prior"] = tuple((shares / shares.sum()).tolist())
         fields["confusion"] = tuple(_rows(matrix) for matrix in confusion)
     return BlocksFit.model_validate(fields)
@@ -188,17 +198,18 @@ def _mean(
     correct: Floats,
     bias_from: BiasFrom,
     content_free: Floats | None,
+    fine: int,
 ) -> MeanFit:
     """Averaged distributions, with each model's label bias measured as asked.
 
     A model with fewer distributions than options has no bias that could be measured.
     """
-    accuracy = _accuracy(panel, seats, correct)
+    accuracy = _accuracy(panel, seats, correct, fine)
     if panel.options is None or bias_from == "none":
         return MeanFit(accuracy=accuracy, bias=None, bias_from="none")
     width = len(panel.options)
     even = np.full(width, 1.0 / width)
-    shares = np.bincount(truth, minlength=width) + 1.0
+    shares = np.bincount(truth, minlength=width) + float(fine)
     rows = []
     for g in range(len(panel.models)):
         if bias_from == "content_free":
@@ -222,6 +233,7 @@ def _stacked(
     valid: Bools | None,
     stages: tuple[tuple[int, ...], ...],
     like: FamilyFit | None,
+    case_weights: Floats | None,
 ) -> FamilyFit:
     if like is not None and isinstance(like.fit, StackedFit):
         kinds: tuple[str, ...] = like.fit.features
@@ -251,7 +263,8 @@ def _stacked(
         mask = None if valid is None else valid[rows]
         if l2 is None:
             l2 = choose_l2(x[rows], truth[rows], options=mask)
-        fit = fit_conditional_logit(x[rows], truth[rows], options=mask, l2=l2)
+        own = None if case_weights is None else case_weights[rows]
+        fit = fit_conditional_logit(x[rows], truth[rows], options=mask, l2=l2, case_weights=own)
         weights.append(tuple(np.clip(fit.weights, -1e6, 1e6).tolist()))
     made = StackedFit.model_validate({"features": kinds, "weights": tuple(weights)})
     return FamilyFit(made, panel, stages, l2 or 1.0)
@@ -263,6 +276,7 @@ def _option_scores(
     truth: Ints,
     valid: Bools | None,
     stages: tuple[tuple[int, ...], ...],
+    fine: int,
 ) -> FamilyFit:
     """One softmax temperature a model, for each stage on the cases that all of it scored."""
     scores = seats.scores
@@ -283,19 +297,21 @@ def _option_scores(
             truth[rows],
             np.searchsorted(models, seats.groups[keep]),
             options=None if valid is None else valid[rows],
+            l2=float(fine),
         )
         weights.append(tuple(np.minimum(1.0 / temperatures, 1e6).tolist()))
     return FamilyFit(OptionScoresFit(weights=tuple(weights)), panel, stages)
 
 
-def _accuracy(panel: Panel, seats: SeatArrays, correct: Floats) -> tuple[float, ...]:
+def _accuracy(panel: Panel, seats: SeatArrays, correct: Floats, fine: int) -> tuple[float, ...]:
     """Each model's accuracy, shrunk to the panel's; samples of one case are one case."""
-    pooled = (np.nansum(correct) + 1.0) / (np.isfinite(correct).sum() + 2.0)
+    pooled = (np.nansum(correct) + fine) / (np.isfinite(correct).sum() + 2.0 * fine)
+    strength = STRENGTH * fine
     found = []
     for g in range(len(panel.models)):
         own = _row_mean(correct[:, seats.groups == g])
         own = own[np.isfinite(own)]
-        found.append(_unit((own.sum() + STRENGTH * pooled) / (own.size + STRENGTH)))
+        found.append(_unit((own.sum() + strength * pooled) / (own.size + strength)))
     return tuple(found)
 
 

@@ -9,6 +9,7 @@ The report is on the other half alone.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
@@ -25,6 +26,7 @@ from consensus.aggregation.votes import plurality, tally_blocks
 from consensus.benchmark._fit_data import (
     Labelled,
     by_model,
+    case_weights,
     content_free_answers,
     data_sha,
     kind_of,
@@ -34,7 +36,7 @@ from consensus.benchmark._fit_data import (
     scale_of,
     seats_of,
 )
-from consensus.benchmark._fit_families import fit_family, fit_judges, fold_stages
+from consensus.benchmark._fit_families import FamilyFit, fit_family, fit_judges, fold_stages
 from consensus.benchmark.evidence import (
     Evidence,
     calibration_mask,
@@ -54,6 +56,7 @@ from consensus.orchestrators.calibration import (
     ScoresFit,
 )
 from consensus.orchestrators.spec import ColdStart
+from consensus.statistics.weighted import effective_cases
 
 __all__ = [
     "Figures",
@@ -74,6 +77,12 @@ FEWEST = 20
 """Labelled cases below which nothing is fitted."""
 
 FOLDS = 5
+
+FINE = 16
+"""Rows that a case of weight one has, where weights are rounded to rows."""
+
+SPREAD = 2.0
+"""Of the prior on a temperature's logarithm."""
 
 
 class Figures(NamedTuple):
@@ -111,6 +120,9 @@ class FitReport:
         notes: what a reader must know.
         bias_from, bias_log_loss: of ``mean``: how label bias is taken out, and the log loss (nats,
             across folds of the calibration half) of every way that was tried.
+        effective, held_out_effective: as many cases of equal weight would say as much, of both
+            halves (n_eff); None where all weigh alike.
+        heaviest: calibrating cases of the greatest weight, truncated or not.
     """
 
     aggregator: Family
@@ -127,6 +139,9 @@ class FitReport:
     notes: tuple[str, ...] = ()
     bias_from: str | None = None
     bias_log_loss: Mapping[str, float] = field(default_factory=dict)
+    effective: float | None = None
+    held_out_effective: float | None = None
+    heaviest: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values."""
@@ -144,6 +159,13 @@ class FitReport:
                 "coverage": self.coverage,
                 "acted": self.acted,
                 "error_among_acted": self.acted_error,
+            },
+            "weights": None
+            if self.effective is None
+            else {
+                "n_eff": self.effective,
+                "held_out_n_eff": self.held_out_effective,
+                "heaviest": self.heaviest,
             },
             "label_bias": {"from": self.bias_from, "log_loss": dict(self.bias_log_loss)},
             "notes": list(self.notes),
@@ -216,9 +238,11 @@ def fit_calibration(
     data = labelled(run, evidence, counts, groups, kind, called)
     learn = calibration_mask(data.ids, seed)
     train, test = data.take(learn), data.take(~learn)
-    if len(train.ids) < FEWEST:
+    if train.effective < FEWEST:
+        weighted = "" if train.weights is None else f" that say as much as {train.effective:.1f}"
         raise FitError(
-            f"{len(train.ids)} labelled cases to fit on; {FEWEST} are the fewest", where=run.name
+            f"{len(train.ids)} labelled cases{weighted} to fit on; {FEWEST} are the fewest",
+            where=run.name,
         )
     common |= {
         "kind": kind,
@@ -233,6 +257,9 @@ def fit_calibration(
         free = content_free_answers(content_free, panel, data.panel, variant, task_type, called)
     calibration, tried = fit_closed(train, aggregator, common, free)
     report = _measure(calibration, test, aggregator, alpha)
+    if train.weights is not None:
+        cut = int((train.weights >= train.weights.max() - 1e-12).sum())
+        report = replace(report, effective=train.effective, heaviest=cut)
     if tried and isinstance(calibration.fit, MeanFit):
         report = replace(report, bias_from=calibration.fit.bias_from, bias_log_loss=tried)
     return Fitted(calibration, report)
@@ -276,15 +303,13 @@ def _fit_one(
 ) -> tuple[Calibration, float]:
     """One calibration, and the log loss of the whole panel's predictions across the folds."""
     given: dict[str, Any] = {"bias_from": bias_from, "content_free": content_free}
-    whole = fit_family(family, train.panel, train.seats, train.truth, train.valid, **given)
+    whole = _family(family, train, None, given)
     fold: Ints = np.arange(len(train.ids)) % FOLDS
     across = [np.full(train.seats.distributions.shape[::2], np.nan) for _ in whole.stages]
     for number in range(FOLDS):
         held: Bools = np.asarray(fold == number)
         rest, own = train.take(np.flatnonzero(~held)), train.take(np.flatnonzero(held))
-        part = fit_family(
-            family, train.panel, rest.seats, rest.truth, rest.valid, like=whole, **given
-        )
+        part = _family(family, rest, whole, given)
         trial = Calibration(**common, fit=part.fit, stages=fold_stages(part))
         for place, models in enumerate(whole.stages):
             across[place][held] = _predict(trial, place, models, own)
@@ -295,20 +320,50 @@ def _fit_one(
         full = _all_answered(train.seats, models) & ~np.isnan(p).any(axis=1)
         stage: dict[str, Any] = {"models": names, "cases": int(full.sum())}
         if full.any():
-            valid = None if train.valid is None else train.valid[full]
-            rows = np.arange(int(full.sum()))
-            t = fit_temperature(p[full], train.truth[full], options=valid)
+            cases = train.take(np.flatnonzero(full))
+            fine = 1 if cases.weights is None else FINE
+            often = cases.repeats(fine)
+            t = fit_temperature(
+                p[full][often],
+                cases.truth[often],
+                options=None if cases.valid is None else cases.valid[often],
+                spread=SPREAD / math.sqrt(fine),
+            )
             stage["temperature"] = t = float(np.clip(t, 0.02, 50.0))
             logs = np.log(np.maximum(p[full], 1e-300)) / t
             sharp = np.exp(logs - logs.max(axis=1, keepdims=True))
-            right = (sharp / sharp.sum(axis=1, keepdims=True))[rows, train.truth[full]]
-            losses.append(float(-np.log(np.maximum(right, 1e-12)).mean()))
+            sharp /= sharp.sum(axis=1, keepdims=True)
+            right = sharp[np.arange(len(cases.ids)), cases.truth]
+            loss = -np.log(np.maximum(right, 1e-12))
+            losses.append(float(np.average(loss, weights=cases.weights)))
             # Rounded up: a coarser score may only widen a set.
             misses = np.minimum(np.ceil((1.0 - right) * 1e6) / 1e6, 1.0)
-            stage["misses"] = tuple(np.sort(misses).tolist())
+            order = np.argsort(misses, kind="stable")
+            stage["misses"] = tuple(misses[order][cases.take(order).repeats(1)].tolist())
         stages.append(stage)
     made = Calibration.model_validate({**common, "fit": whole.fit, "stages": stages})
     return made, losses[0] if losses else float("inf")
+
+
+def _family(
+    family: str, data: Labelled, like: FamilyFit | None, given: Mapping[str, Any]
+) -> FamilyFit:
+    """One fit on weighted cases: a logit takes the weights, the others each case so many times.
+
+    The confidence maps of ``weighted`` go by their own error, so their cases stand no oftener than
+    they say something.
+    """
+    if data.weights is None or family == "stacked":
+        scale = None
+        if data.weights is not None:
+            scale = data.weights * (data.effective / data.weights.sum())
+        return fit_family(family, data.panel, data.seats, data.truth, data.valid, like=like,
+                          case_weights=scale, **given)  # fmt: skip
+    fine = 1 if family == "weighted" else FINE
+    part = data.take(data.repeats(fine))
+    return fit_family(
+        family, data.panel, part.seats, part.truth, part.valid, like=like, fine=fine, **given
+    )
 
 
 def _predict(calibration: Calibration, place: int, models: Sequence[int], data: Labelled) -> Floats:
@@ -349,9 +404,14 @@ def _measure(
         if own and q is not None:
             exact[rows] = True
             sets[rows] = prediction_sets(p, q, None if seen.valid is None else seen.valid[rows])
-    report = act_report(sets[exact], seen.truth[exact]) if exact.any() else None
-    first, second = _figures(before, seen), _figures(after, seen)
+    fine = 1 if seen.weights is None else FINE
+    often = seen.repeats(fine)
+    own_stage = often[exact[often]]
+    report = act_report(sets[own_stage], seen.truth[own_stage]) if own_stage.size else None
+    first, second = (_figures(p[often], seen.take(often), fine) for p in (before, after))
     notes = []
+    if seen.weights is not None:
+        notes.append("weighted by one over the chance that a case had to be looked at")
     if len(calibration.stages[0].misses) < 100:
         notes.append("fewer than 100 cases: temperature and prediction sets are rough")
     if second.log_loss >= first.log_loss:
@@ -368,6 +428,7 @@ def _measure(
         acted=report.acted if report else None,
         acted_error=_number(report.error_among_acted) if report else None,
         notes=tuple(notes),
+        held_out_effective=None if seen.weights is None else seen.effective,
     )
 
 
@@ -409,7 +470,7 @@ def _by_pattern(
             yield rows, place, own, _predict(calibration, place, here, part)
 
 
-def _figures(p: Floats, data: Labelled) -> Figures:
+def _figures(p: Floats, data: Labelled, fine: int) -> Figures:
     leading = plurality(p, data.valid)
     rows = np.arange(len(p))
     credit = leading.credit[rows, data.truth]
@@ -421,7 +482,7 @@ def _figures(p: Floats, data: Labelled) -> Figures:
         brier(p, data.truth),
         ece(top, credit),
         tuple(
-            (float(a), float(b), int(n))
+            (float(a), float(b), round(n / fine))
             for a, b, n in zip(curve.predicted, curve.observed, curve.cases, strict=True)
         ),
     )
@@ -481,12 +542,19 @@ def _fit_scores(
     after = np.clip(judges.estimate(said[rows]).score, *scale)
     before = median(said[rows])
     error = None
+    weights = case_weights(run)
     if rows.any():
+        by = None if weights is None else weights[rows]
         error = (
-            float(np.abs(before - gold[rows]).mean()),
-            float(np.abs(after - gold[rows]).mean()),
+            float(np.average(np.abs(before - gold[rows]), weights=by)),
+            float(np.average(np.abs(after - gold[rows]), weights=by)),
         )
-    return Fitted(
-        calibration,
-        FitReport("scores", calibration.cases, int(rows.sum()), {}, error=error),
-    )
+    report = FitReport("scores", calibration.cases, int(rows.sum()), {}, error=error)
+    if weights is not None:
+        report = replace(
+            report,
+            effective=effective_cases(weights[learn]),
+            held_out_effective=effective_cases(weights[rows]),
+            notes=("judges are told apart without labels: weights count in the figures alone",),
+        )
+    return Fitted(calibration, report)

@@ -12,17 +12,12 @@ from consensus.cli._console import note, print_json, stdout
 
 if TYPE_CHECKING:
     from consensus.benchmark.fitting import Fitted
+    from consensus.benchmark.run_format import RecordedRun
 
 __all__ = ["fit"]
 
 
 def fit(
-    data: Annotated[
-        Path,
-        typer.Option(
-            help="A folder of recorded answers, or a run of consensus bench.", show_default=False
-        ),
-    ],
     panel: Annotated[
         str,
         typer.Option(
@@ -31,6 +26,21 @@ def fit(
         ),
     ],
     out: Annotated[Path, typer.Option(help="The calibration file to write.", show_default=False)],
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="A folder of recorded answers, or a run of consensus bench.", show_default=False
+        ),
+    ] = None,
+    ledger: Annotated[
+        Path | None,
+        typer.Option(
+            help="In the place of --data: a ledger whose labelled decisions are the cases, each "
+            "weighted by one over the chance that it had to be looked at (consensus ledger label, "
+            "queue). Needs --type.",
+            show_default=False,
+        ),
+    ] = None,
     aggregator: Annotated[
         str,
         typer.Option(help="weighted, blocks, stacked, mean, scores (whole scores)."),
@@ -85,6 +95,7 @@ def fit(
 
     Example:
       consensus bench fit --data runs/refunds --panel A,B,C --out strategies/refunds.json
+      consensus bench fit --ledger l.db --type refunds --panel A,B --out strategies/refunds.json
     """
     from consensus.benchmark.fitting import fit_calibration
     from consensus.benchmark.recorded import load_run
@@ -105,7 +116,9 @@ def fit(
         names[recorded] = name
     if content_free is not None and aggregator != "mean":
         raise DataError("is for mean alone", where="--content-free", fix="--aggregator mean")
-    run = load_run(data, unstable=unstable)
+    if (data is None) == (ledger is None):
+        raise DataError("name the answers", where="bench fit", fix="--data FOLDER or --ledger FILE")
+    run = _labelled(ledger, task_type) if data is None else load_run(data, unstable=unstable)
     for reason, count in sorted(run.report.broken.items()):
         note(f"warning: {count:,} broken rows are left out ({reason})")
     fitted = fit_calibration(
@@ -131,6 +144,28 @@ def fit(
     note(f"wrote {out}: calibration = {out.name!r} in the row of a policy beside it")
 
 
+def _labelled(ledger: Path | None, task_type: str | None) -> RecordedRun:
+    """The labelled decisions of a type, by way of a folder that is gone afterwards."""
+    import tempfile
+
+    from consensus.benchmark.labelled import export_labelled
+    from consensus.benchmark.recorded import load_run
+    from consensus.errors import DataError
+    from consensus.ledger.place import ledger_path
+    from consensus.ledger.store import Ledger
+
+    if task_type is None:
+        raise DataError("says nothing of which decisions", where="--ledger", fix="--type TYPE")
+    with (
+        Ledger(ledger_path(ledger), must_exist=True) as book,
+        tempfile.TemporaryDirectory(prefix="consensus-") as place,
+    ):
+        exported = export_labelled(book, Path(place) / "run", task_type=task_type)
+        for reason, count in sorted(exported.left_out.items()):
+            note(f"note: {count:,} labels left out ({reason})")
+        return load_run(Path(place) / "run")
+
+
 def _show(fitted: Fitted) -> None:
     from rich.table import Table
 
@@ -141,6 +176,12 @@ def _show(fitted: Fitted) -> None:
         f"measured on {report.held_out:,} others",
         highlight=False,
     )
+    if report.effective is not None:
+        out.print(
+            f"weighted: they say as much as {report.effective:.1f} cases of equal weight, the "
+            f"others as {report.held_out_effective or 0:.1f} (n_eff)",
+            highlight=False,
+        )
     table = Table(box=None)
     for name in ("", "cold start", "calibrated"):
         table.add_column(name, justify="right" if name else "left", style=None if name else "dim")
