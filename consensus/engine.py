@@ -38,7 +38,7 @@ from consensus.models.sharing import Divided
 from consensus.models.tape import PaidSource, Tape
 from consensus.orchestrators.together import both, in_order
 from consensus.panel.book import PromptBook
-from consensus.policy.classify import classify, needs_class, retyped
+from consensus.policy.classify import asked_models, classify, needs_class, retyped
 from consensus.policy.load import find_policy
 from consensus.policy.oracles import graders
 from consensus.policy.reload import POLL_S, PolicyStatus, Rules, Setup, Succession
@@ -381,8 +381,7 @@ class Engine:
         if not needs_class(table, task):
             return task, self._route(table, task), _NOTHING
         plain = self._route(table, task)
-        declared = table.classifier
-        await self._prepare(setup, [declared.model] if declared and declared.model else [])
+        await self._prepare(setup, asked_models(table))
         began = time.perf_counter()
         context = _context(task, plain, own, _NOTHING)
         seen = await classify(setup, task, context)

@@ -8,9 +8,12 @@ safetensors file: a JSON header and plain numbers, of which nothing is ever exec
 
 from __future__ import annotations
 
+import importlib
 import json
 import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -80,11 +83,12 @@ class SentenceEncoder:
 
         total: npt.NDArray[np.float64] | float = 0.0
         tokens = 0
-        for ids in self._pieces(text):
-            total = total + self._states(ids).sum(axis=0, dtype=np.float64)
-            tokens += len(ids)
-            if due():
-                break
+        with _one_thread():
+            for ids in self._pieces(text):
+                total = total + self._states(ids).sum(axis=0, dtype=np.float64)
+                tokens += len(ids)
+                if due():
+                    break
         return np.asarray(total / np.linalg.norm(total), dtype=np.float32), tokens
 
     def _pieces(self, text: str) -> list[list[int]]:
@@ -143,6 +147,25 @@ class SentenceEncoder:
         return made
 
 
+def _one_thread() -> AbstractContextManager[object]:
+    """Keep BLAS from sharing out products this small: on a busy machine its threads wait for one
+    another ten times as long as one of them computes. Without threadpoolctl (it comes with
+    scikit-learn) they do."""
+    control = _threads()
+    if control is None:
+        return nullcontext()
+    limit: AbstractContextManager[object] = control.limit(limits=1, user_api="blas")
+    return limit
+
+
+@cache
+def _threads() -> Any:
+    try:
+        return importlib.import_module("threadpoolctl").ThreadpoolController()
+    except ImportError:
+        return None
+
+
 def _gelu(x: Floats) -> Floats:
     import numpy as np
     from scipy.special import erf
@@ -164,7 +187,7 @@ def _read(path: Path) -> dict[str, Floats]:
         if not 0 < size <= _MOST_HEADER:
             raise ValueError(size)
         header: dict[str, Any] = json.loads(file.read(size))
-    data = np.memmap(path, dtype=np.uint8, mode="r", offset=8 + size)
+    data = np.asarray(np.memmap(path, dtype=np.uint8, mode="r", offset=8 + size))
     found: dict[str, Floats] = {}
     for name, told in header.items():
         if name == "__metadata__" or told["dtype"] != "F32":

@@ -22,6 +22,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from consensus.errors import ProviderError
+from consensus.models._hosted_embedding import embedding_arguments, embedding_of
 from consensus.models._http import aiohttp_client
 from consensus.models.chat_completions import (
     TOP_LOGPROBS,
@@ -35,6 +36,7 @@ from consensus.models.chat_completions import (
     response_format,
     takes_sampling,
 )
+from consensus.models.embedding import is_embedding
 from consensus.models.errors_map import provider_error, status_failure
 from consensus.models.instructions import schema_instruction
 from consensus.models.prices import PriceBook
@@ -96,7 +98,8 @@ class LiteLLMClient:
         litellm = await import_litellm()
         started = time.perf_counter()
         response = await self._send(litellm, request, timeout_s)
-        return completion_of(request, response, time.perf_counter() - started)
+        read = embedding_of if is_embedding(request) else completion_of
+        return read(request, response, time.perf_counter() - started)
 
     async def count_tokens(self, request: Request) -> int:
         """Input tokens by OpenAI's tokenizer for its models; for others a safe upper bound.
@@ -128,11 +131,14 @@ class LiteLLMClient:
 
     async def _send(self, litellm: ModuleType, request: Request, timeout_s: float) -> Any:
         arguments = self._arguments(request)
+        send = litellm.acompletion
+        if is_embedding(request):
+            arguments, send = embedding_arguments(request, arguments), litellm.aembedding
         error: ProviderError
         try:
             with _unlogged():
                 async with asyncio.timeout(timeout_s if math.isfinite(timeout_s) else None):
-                    return await litellm.acompletion(**arguments)
+                    return await send(**arguments)
         except TimeoutError:
             error = failed(request.model, "timeout", f"sent no answer within {timeout_s:.3g} s")
         except Exception as caught:  # noqa: BLE001 - litellm raises whatever its providers do

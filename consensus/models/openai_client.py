@@ -30,6 +30,7 @@ from consensus.models.chat_completions import (
     response_format,
     takes_sampling,
 )
+from consensus.models.embedding import is_embedding
 from consensus.models.errors_map import provider_error
 from consensus.models.instructions import schema_instruction
 from consensus.models.prices import PriceBook
@@ -94,7 +95,7 @@ class OpenAIClient:
         Raises:
             ProviderError: with its class; ``usage`` is set where a useless answer was billed.
         """
-        if self._prices.fact(request.model, "mode") not in {None, "chat"}:
+        if is_embedding(request) or self._prices.fact(request.model, "mode") not in {None, "chat"}:
             return await self._litellm().complete(request, timeout_s=timeout_s)
         started = time.perf_counter()
         response = await self._post(self._body(request), request.model, timeout_s)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from consensus.errors import PolicyError
 from consensus.policy._checking import Findings, layers
+from consensus.policy._lines import KeyPath
+from consensus.policy.classify.asking import asked_models
 from consensus.policy.classify.deciding import AUTO
+from consensus.policy.classify.embedding import is_installed
 from consensus.policy.classify.linear import classifier_of
 from consensus.policy.findings import suggest
 from consensus.policy.rows import When
+from consensus.policy.table import PolicyTable
 
-__all__ = ["check_classifier"]
+__all__ = ["check_classifier", "classifier_models"]
 
 MAX_NAMED = 8
 
@@ -58,6 +62,17 @@ def check_classifier(found: Findings) -> None:
         )
 
 
+def classifier_models(table: PolicyTable) -> dict[str, KeyPath]:
+    """The model that the classifier calls, and where the policy says so; none if it calls none."""
+    if table.classifier is None:
+        return {}
+    try:
+        key = "model" if table.classifier.model is not None else "file"
+        return dict.fromkeys(asked_models(table), ("classifier", key))
+    except PolicyError:
+        return {}  # said by check_classifier
+
+
 def _classes(found: Findings) -> tuple[str, ...] | None:
     declared = found.table.classifier
     if declared is None:
@@ -71,6 +86,15 @@ def _classes(found: Findings) -> tuple[str, ...] | None:
         return None
     if made is None:
         return None
+    embedder = made.data.embedder
+    if embedder is not None and made.model is None and not is_installed(embedder):
+        found.add(
+            "error",
+            "classifier",
+            ("classifier", "file"),
+            f'was trained on vectors of "{embedder}", which is not installed',
+            "install it, or train it on a model's: --embedder local/all-minilm-l6-v2",
+        )
     if declared.threshold is None and made.data.threshold > 1:
         found.add(
             "warning",

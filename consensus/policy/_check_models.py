@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import date, timedelta
 
 from consensus.errors import DeclarationError, PriceError
+from consensus.policy._check_classifier import classifier_models
 from consensus.policy._check_fallbacks import check_windows
 from consensus.policy._checking import Findings, Prices, follow_rows, layers
 from consensus.policy._lines import KeyPath
@@ -72,8 +73,8 @@ def named_models(
     for resolved, _ in routes:
         for model in _shadowing(table, resolved):
             reached.setdefault(model, (*resolved.key("shadow"), "route"))
-    if table.classifier is not None and table.classifier.model is not None:
-        reached.setdefault(table.classifier.model, ("classifier", "model"))
+    for model, path in classifier_models(table).items():
+        reached.setdefault(model, path)
     for name, models in table.tiers.items():
         for position, model in enumerate(models):
             if model in reached and reached[model][0] != "tiers":

@@ -13,7 +13,7 @@ from typing import Any
 
 from aiohttp import web
 
-from tests.loopback import anthropic_wire, openai_wire
+from tests.loopback import anthropic_wire, embeddings, openai_wire
 from tests.loopback.accounting import Bill, Entry, Log, PrefixCache
 from tests.loopback.asking import Api, RequestInfo, read_request
 from tests.loopback.batches import Batches
@@ -109,6 +109,7 @@ class LoopbackProvider:
         app.router.add_post("/v1/messages", self._messages)
         app.router.add_post("/v1/messages/count_tokens", self._count_tokens)
         app.router.add_post("/v1/chat/completions", self._completions)
+        app.router.add_post("/v1/embeddings", self._embeddings)
         app.router.add_get("/v1/models", self._list_models)
         self.batches.routes(app)
         app.router.add_get("/_log", self._show_log)
@@ -166,6 +167,15 @@ class LoopbackProvider:
 
     async def _completions(self, request: web.Request) -> web.StreamResponse:
         return await self._serve("openai", request)
+
+    async def _embeddings(self, request: web.Request) -> web.StreamResponse:
+        asked, entry = await self._note("openai", request)
+        entry.ended = time.time()
+        status, body = embeddings.answer(asked, self.script.served.get(asked.model, asked.model))
+        entry.status, entry.sent = status, True
+        if status == 200:
+            entry.served_model, entry.input = body["model"], body["usage"]["prompt_tokens"]
+        return web.json_response(body, status=status)
 
     async def _count_tokens(self, request: web.Request) -> web.StreamResponse:
         asked, entry = await self._note("anthropic", request)

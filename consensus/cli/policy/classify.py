@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from consensus.cli._console import note, print_json, stdout
-from consensus.cli.policy._shared import Json
+from consensus.cli.policy._classifying import EMBEDDER, embed
+from consensus.cli.policy._shared import Json, PolicyOption
 
 if TYPE_CHECKING:
     from consensus.policy.classify.measuring import Tested
     from consensus.policy.classify.training import Labelled
     from consensus.statistics.intervals import Interval
+    from consensus.tasks import Task
 
 __all__ = ["app"]
 
@@ -32,13 +34,29 @@ ClassOption = Annotated[
     typer.Option("--class", help="Only these classes; repeat it. Needed with --by tag."),
 ]
 
+EmbedderOption = Annotated[
+    str,
+    typer.Option(help="embedding: a model that makes vectors, or an installed PROVIDER:WHAT."),
+]
+MaxUsd = Annotated[
+    float | None,
+    typer.Option(min=0, help="Most dollars that models may be paid; none is asked beyond it."),
+]
+
 EXAMPLE = """
   consensus policy classify train suite/ --out strategies/classifier.json
+
+  [bold]on a model's vectors[/] (on this machine: consensus models pull all-minilm-l6-v2)
+
+  consensus policy classify train suite/ --kind embedding --out strategies/classifier.json
+
+  consensus policy classify train suite/ --kind embedding
+  --embedder openai/text-embedding-3-small --out strategies/classifier.json
 
   [bold]then in the policy[/]
 
   \\[classifier]
-  kind = "tfidf"
+  kind = "tfidf"                  or "embedding"
   file = "classifier.json"
 
   A task of type "auto" gets the type that it names, and \\[\\[tasks.TYPE.when]] rules may ask for
@@ -55,9 +73,7 @@ def train(
     kind: Annotated[
         Literal["tfidf", "embedding"], typer.Option(help="What the regression sees of a text.")
     ] = "tfidf",
-    embedder: Annotated[
-        str | None, typer.Option(help="embedding: whose vectors, as PROVIDER:WHAT.")
-    ] = None,
+    embedder: EmbedderOption = EMBEDDER,
     target: Annotated[
         float, typer.Option(min=0.01, max=0.9999, help="Accuracy that named classes shall have.")
     ] = 0.9,
@@ -72,16 +88,21 @@ def train(
     upkeep: Annotated[
         float, typer.Option(help="Dollars a month that keeping the classifier costs.")
     ] = 0.0,
+    policy: PolicyOption = None,
+    max_usd: MaxUsd = None,
     as_json: Json = False,
 ) -> None:
     """Train a classifier; accuracy, coverage and threshold are measured on held-out folds."""
     from consensus.errors import DataError
     from consensus.policy.classify.training import train as fit
 
+    cases = _labelled(source, by, only)
+    embeds = kind == "embedding"
     made = fit(
-        _labelled(source, by, only),
+        cases,
         kind=kind,
-        embedder=embedder,
+        embedder=embedder if embeds else None,
+        embedded=embed(embedder, cases.texts, policy, max_usd) if embeds else None,
         target=target,
         delta=delta,
         folds=folds,
@@ -127,6 +148,8 @@ def measured(
     source: Source,
     by: ByOption = "type",
     only: ClassOption = None,
+    policy: PolicyOption = None,
+    max_usd: MaxUsd = None,
     as_json: Json = False,
 ) -> None:
     """Measure a classifier on cases that it was not trained on.
@@ -140,7 +163,8 @@ def measured(
 
     made = load_classifier(file)
     cases = _labelled(source, by, only)
-    tested = measure(made, cases)
+    vectors = None if made.model is None else embed(made.model, cases.texts, policy, max_usd)
+    tested = measure(made, cases, vectors)
     if as_json:
         print_json(tested.to_json())
         return
@@ -148,6 +172,82 @@ def measured(
         stdout().print(line, markup=False)
     if tested.seen_before:
         note("warning: it was trained on these very cases, so the figures are too good")
+
+
+@app.command("compare")
+def compared(
+    source: Source,
+    by: ByOption = "type",
+    only: ClassOption = None,
+    embedders: Annotated[
+        list[str] | None,
+        typer.Option("--embedder", help="Whose vectors; repeat it.", show_default=EMBEDDER),
+    ] = None,
+    models: Annotated[
+        list[str] | None,
+        typer.Option("--model", help="Also ask this model for the class of every case; repeat it."),
+    ] = None,
+    each: Annotated[
+        int | None, typer.Option(min=1, help="Ask models about so many cases of each class only.")
+    ] = None,
+    folds: Annotated[int, typer.Option(min=2, help="Parts that are held out in turn.")] = 5,
+    policy: PolicyOption = None,
+    max_usd: MaxUsd = None,
+    as_json: Json = False,
+) -> None:
+    """Compare kinds of classifiers on the same held-out cases, before one is chosen.
+
+    Words (TF-IDF) first, then vectors, then models that are simply asked. Paired tests are against
+    the words. Nothing is written.
+
+    [bold]For example[/]
+
+      consensus policy classify compare suite/
+
+      consensus policy classify compare suite/ --embedder openai/text-embedding-3-small
+      --model openai/gpt-5.4-nano --max-usd 1
+    """
+    from consensus.cli.policy._comparing import side_by_side, words_of_rows
+
+    cases, tasks = _labelled(source, by, only), _tasks(source, by, only) if models else []
+    tables = side_by_side(
+        cases,
+        tasks,
+        tuple(embedders or (EMBEDDER,)),
+        tuple(models or ()),
+        each=each,
+        folds=folds,
+        policy=policy,
+        max_usd=max_usd,
+    )
+    if as_json:
+        print_json([[row.to_json() for row in rows] for rows in tables])
+        return
+    for line in words_of_rows(tables, len(set(cases.labels))):
+        stdout().print(line, markup=False, soft_wrap=True)
+
+
+def _tasks(source: Path, by: By, only: list[str] | None) -> list[Task]:
+    """The tasks behind :func:`_labelled`'s texts, in the same order."""
+    from consensus.benchmark.suites import load_suite
+    from consensus.errors import DataError
+
+    if source.suffix == ".toml":
+        raise DataError("models are asked about a suite's cases", where=str(source))
+    chosen = []
+    for case in load_suite(source).cases:
+        label = _label_of(case, by, only)
+        if label is not None and (not only or label in only):
+            chosen.append(case.task)
+    return chosen
+
+
+def _label_of(case: Any, by: By, only: list[str] | None) -> str | None:
+    if by != "tag":
+        return str(case.type if by == "type" else case.complexity)
+    # a case with two of the tags would teach the same text twice, as two things
+    tags = [tag for tag in case.tags if tag in (only or ())]
+    return tags[0] if len(tags) == 1 else None
 
 
 def _labelled(source: Path, by: By, only: list[str] | None) -> Labelled:
@@ -173,13 +273,9 @@ def _cases(source: Path, by: By, only: list[str] | None) -> tuple[list[tuple[str
     suite = load_suite(source)
     found = []
     for case in suite.cases:
-        if by == "tag":
-            # a case with two of the tags would teach the same text twice, as two things
-            tags = [tag for tag in case.tags if tag in (only or ())]
-            labels = tags if len(tags) == 1 else []
-        else:
-            labels = [case.type if by == "type" else case.complexity]
-        found += [(text_of(case.task), label) for label in labels]
+        label = _label_of(case, by, only)
+        if label is not None:
+            found.append((text_of(case.task), label))
     return found, suite.sha256
 
 

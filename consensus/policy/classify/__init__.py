@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from consensus.policy.classify.asking import classify
+from consensus.policy.classify.asking import asked_models, classify
 from consensus.policy.classify.deciding import (
     AUTO,
     Classified,
@@ -24,6 +24,7 @@ __all__ = [
     "Classified",
     "Classifier",
     "TrainingFacts",
+    "asked_models",
     "class_question",
     "classifier_of",
     "classify",

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from consensus.errors import PolicyError
-from consensus.policy.classify.linear import classifier_of
+from consensus.policy.classify.linear import Classifier, classifier_of
 from consensus.policy.classify.text import text_of
 from consensus.policy.settings import ClassifierTable
 from consensus.policy.table import PolicyTable
@@ -18,6 +18,7 @@ __all__ = [
     "Classified",
     "by_probabilities",
     "class_question",
+    "name_of",
     "needs_class",
     "read_by_file",
     "retyped",
@@ -90,7 +91,7 @@ def read_by_file(table: PolicyTable, task: Task) -> Classified | None:
     return by_probabilities(
         made.probabilities(text_of(task)),
         made.data.threshold if threshold is None else threshold,
-        f"{made.data.kind} {made.sha256[:8]}",
+        name_of(made),
     )
 
 
@@ -104,9 +105,14 @@ def by_probabilities(
     return Classified(label, best[0], top, threshold, by, cost_pico)
 
 
-def unanswered_class(declared: ClassifierTable, failure: str, cost_pico: int) -> Classified:
-    """A model that was asked and gave no class."""
-    return Classified(None, "", None, 0.0, f"model {declared.model}", cost_pico, failure)
+def unanswered_class(by: str, failure: str, cost_pico: int) -> Classified:
+    """A classifier that was asked and gave no class."""
+    return Classified(None, "", None, 0.0, by, cost_pico, failure)
+
+
+def name_of(made: Classifier) -> str:
+    """A trained classifier in a decision's reasons."""
+    return f"{made.data.kind} {made.sha256[:8]}"
 
 
 def class_question(declared: ClassifierTable, task: Task) -> Choose:

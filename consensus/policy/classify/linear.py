@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from consensus.errors import DataError, PolicyError
 from consensus.policy._types import Name
+from consensus.policy.classify.embedding import Vector, embed_plainly, is_model
 from consensus.policy.classify.text import MAX_CHARS, clipped, words_of
 from consensus.tasks import describe
 
@@ -88,7 +89,10 @@ class TrainingFacts(_Data):
 
 
 class ClassifierData(_Data):
-    """The file. Rows of ``coefficients`` are classes, columns are words or dimensions."""
+    """The file. Rows of ``coefficients`` are classes, columns are words or dimensions.
+
+    ``embedder`` made the vectors; ``served`` is the model that answered in its name, if it is one.
+    """
 
     format: Literal["consensus-classifier"] = "consensus-classifier"
     version: Literal[1] = 1
@@ -97,6 +101,7 @@ class ClassifierData(_Data):
     threshold: Annotated[float, Field(ge=0, le=NEVER)]
     temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
     embedder: str | None = None
+    served: str | None = None
     vocabulary: tuple[str, ...] = ()
     idf: tuple[Finite, ...] = ()
     coefficients: tuple[tuple[Finite, ...], ...]
@@ -145,24 +150,47 @@ class Classifier:
             for word, idf, column in zip(data.vocabulary, data.idf, by_word, strict=True)
         }
 
-    def probabilities(self, text: str) -> dict[str, float]:
-        """Class → probability; sums to one. At most :data:`MAX_CHARS` of the text are read."""
-        data, text = self.data, clipped(text, MAX_CHARS)
-        scores = list(data.intercepts)
-        if data.kind == "tfidf":
-            columns = self._columns
-            found = [(n, columns[w]) for w, n in words_of(text).items() if w in columns]
-            weights = [(1 + math.log(n)) * idf for n, (idf, _) in found]
-            length = math.sqrt(math.fsum(w * w for w in weights)) or 1.0
-            for weight, (_, (_, column)) in zip(weights, found, strict=True):
-                for place, coefficient in enumerate(column):
-                    scores[place] += weight / length * coefficient
-        else:
-            from consensus.policy.classify.embedding import embedder_of
+    @property
+    def model(self) -> str | None:
+        """The model whose vectors are read; None where no call is needed."""
+        name = self.data.embedder
+        return name if name is not None and is_model(name) else None
 
-            vector = embedder_of(str(data.embedder)).embed([text])[0]
-            for place, row in enumerate(data.coefficients):
-                scores[place] += math.fsum(a * float(b) for a, b in zip(row, vector, strict=True))
+    def probabilities(self, text: str) -> dict[str, float]:
+        """Class → probability; sums to one. At most :data:`MAX_CHARS` of the text are read.
+
+        Raises:
+            DataError: its vectors are a model's, which has to be asked: :meth:`of_vector`.
+        """
+        data, text = self.data, clipped(text, MAX_CHARS)
+        if data.kind == "embedding":
+            return self.of_vector(embed_plainly(str(data.embedder), [text]).vectors[0])
+        scores = list(data.intercepts)
+        columns = self._columns
+        found = [(n, columns[w]) for w, n in words_of(text).items() if w in columns]
+        weights = [(1 + math.log(n)) * idf for n, (idf, _) in found]
+        length = math.sqrt(math.fsum(w * w for w in weights)) or 1.0
+        for weight, (_, (_, column)) in zip(weights, found, strict=True):
+            for place, coefficient in enumerate(column):
+                scores[place] += weight / length * coefficient
+        return dict(zip(data.classes, softmax(scores, data.temperature), strict=True))
+
+    def of_vector(self, vector: Vector) -> dict[str, float]:
+        """Class → probability by a text's embedding.
+
+        Raises:
+            DataError: it has another dimension than those of the training.
+        """
+        data = self.data
+        if len(vector) != len(data.coefficients[0]):
+            raise DataError(
+                f"a vector of {len(vector)} dimensions; it was trained on "
+                f"{len(data.coefficients[0])}"
+            )
+        scores = [
+            base + math.fsum(a * float(b) for a, b in zip(row, vector, strict=True))
+            for base, row in zip(data.intercepts, data.coefficients, strict=True)
+        ]
         return dict(zip(data.classes, softmax(scores, data.temperature), strict=True))
 
     def to_bytes(self) -> bytes:

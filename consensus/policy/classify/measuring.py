@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from consensus.errors import DataError
 from consensus.policy.classify.deciding import by_probabilities
+from consensus.policy.classify.embedding import Embedded
 from consensus.policy.classify.linear import Classifier
 from consensus.statistics.intervals import Interval, clopper_pearson, wilson
 
@@ -47,11 +49,29 @@ class Tested:
         }
 
 
-def measure(made: Classifier, cases: Labelled) -> Tested:
-    """Ask a classifier about labelled cases, at its own threshold."""
+def measure(made: Classifier, cases: Labelled, embedded: Embedded | None = None) -> Tested:
+    """Ask a classifier about labelled cases, at its own threshold.
+
+    Args:
+        made: who is asked.
+        cases: with their classes.
+        embedded: the texts' vectors, where a model makes them.
+
+    Raises:
+        DataError: the vectors are not those that it was trained on.
+    """
+    if embedded is not None and made.data.served not in (None, embedded.served):
+        raise DataError(
+            f"{embedded.served} made the vectors; it was trained on {made.data.served}",
+            fix="train it again",
+        )
     right = accepted = well = 0
-    for text, label in zip(cases.texts, cases.labels, strict=True):
-        seen = by_probabilities(made.probabilities(text), made.data.threshold, made.data.kind)
+    for place, (text, label) in enumerate(zip(cases.texts, cases.labels, strict=True)):
+        if embedded is None:
+            found = made.probabilities(text)
+        else:
+            found = made.of_vector(embedded.vectors[place])
+        seen = by_probabilities(found, made.data.threshold, made.data.kind)
         right += seen.best == label
         accepted += seen.label is not None
         well += seen.label == label

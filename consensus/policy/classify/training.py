@@ -22,7 +22,9 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from consensus.ballots import PICO
 from consensus.errors import DataError, MissingExtraError
+from consensus.policy.classify.embedding import Embedded, embed_plainly
 from consensus.policy.classify.linear import (
     NEVER,
     Classifier,
@@ -34,7 +36,7 @@ from consensus.policy.classify.linear import (
 from consensus.policy.classify.text import clipped, words_of
 from consensus.statistics.intervals import beta_lcb, clopper_pearson, wilson
 
-__all__ = ["Labelled", "threshold_for", "train"]
+__all__ = ["HeldOut", "Labelled", "held_out", "threshold_for", "train"]
 
 PENALTY = 10.0
 """scikit-learn's C. Fixed: a grid over so few cases would be tuned on what is reported."""
@@ -67,6 +69,7 @@ def train(
     *,
     kind: Literal["tfidf", "embedding"] = "tfidf",
     embedder: str | None = None,
+    embedded: Embedded | None = None,
     target: float = 0.9,
     delta: float = 0.1,
     folds: int = 5,
@@ -77,6 +80,8 @@ def train(
     Args:
         cases: at least two classes, each at least ``folds`` times.
         kind: ``tfidf``, or ``embedding`` with the name of an embedder.
+        embedded: the texts' vectors, which a model was asked for; an embedder that is no model is
+            asked here.
         target: accuracy that the named classes shall have.
         delta: chance that they have not; see :func:`threshold_for`.
         folds: parts that are held out in turn.
@@ -86,19 +91,14 @@ def train(
         DataError: too few cases of a class.
         MissingExtraError: scikit-learn is not installed.
     """
-    classes = tuple(sorted(set(cases.labels)))
-    _enough(cases, classes, folds)
-    right = np.array([classes.index(label) for label in cases.labels])
-    features = _features(cases.texts, kind, embedder)
-    parts = _parts(right, folds, seed)
-    scores = np.zeros((len(right), len(classes)))
-    for part in range(folds):
-        held = parts == part
-        fitted = _fit(features, ~held, right, len(classes))
-        scores[held] = fitted.scores(features, held)
-    facts = _measured(scores, right, parts, classes, target, delta)
+    if kind == "embedding" and embedded is None:
+        embedded = _embedded(cases, embedder)
+    held = held_out(cases, embedded=embedded, folds=folds, seed=seed)
+    classes, right, scores = held.classes, held.right, held.scores
+    facts = _measured(scores, right, held.parts, classes, target, delta)
     heat = _temperature(scores, right)
     top, hit = _leaders(scores, right, heat)
+    features = _features(cases.texts, embedded)
     final = _fit(features, np.ones(len(right), bool), right, len(classes))
     data = ClassifierData(
         kind=kind,
@@ -106,6 +106,7 @@ def train(
         threshold=threshold_for(top, hit, target=target, delta=delta),
         temperature=round(heat, DIGITS),
         embedder=embedder,
+        served=embedded.served if embedded is not None else None,
         vocabulary=final.vocabulary,
         idf=_short(final.idf),
         coefficients=tuple(_short(row) for row in final.coefficients),
@@ -120,9 +121,73 @@ def train(
             }
         ),
     )
-    timed = data.trained.model_copy(update={"latency_ms": _latency(Classifier(data), cases.texts)})
+    took = {
+        "latency_ms": _latency(Classifier(data), cases.texts, embedded),
+        "usd_per_query": 0.0
+        if embedded is None
+        else embedded.cost_pico / PICO / len(embedded.vectors),
+    }
+    timed = data.trained.model_copy(update=took)
     made = Classifier(data.model_copy(update={"trained": timed}))
     return replace(made, sha256=hashlib.sha256(made.to_bytes()).hexdigest())
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOut:
+    """What folds said of the cases that they had not seen.
+
+    Attributes:
+        classes: c of them, sorted.
+        right: each case's class, (n,), as a place in ``classes``.
+        scores: of each class, (n, c), before any temperature.
+        parts: the fold that held each case out, (n,).
+    """
+
+    classes: tuple[str, ...]
+    right: npt.NDArray[np.int64]
+    scores: Floats
+    parts: npt.NDArray[np.int64]
+
+    @property
+    def hits(self) -> npt.NDArray[np.bool_]:
+        """Whether each case's likeliest class is its own."""
+        return np.asarray(self.scores.argmax(axis=1) == self.right)
+
+    def leaders(self) -> Floats:
+        """Each case's highest probability, at a temperature from the other folds."""
+        top = np.zeros(len(self.right))
+        for part in np.unique(self.parts):
+            mine, others = self.parts == part, self.parts != part
+            heat = _temperature(self.scores[others], self.right[others])
+            top[mine] = _leaders(self.scores[mine], self.right[mine], heat)[0]
+        return top
+
+
+def held_out(
+    cases: Labelled, *, embedded: Embedded | None = None, folds: int = 5, seed: int = 0
+) -> HeldOut:
+    """Score every case by a fit on the folds without it; every class is spread over all folds.
+
+    Args:
+        cases: at least two classes, each at least ``folds`` times.
+        embedded: the texts' vectors; None for their words.
+        folds: parts that are held out in turn; the same for all that is given one ``seed``.
+        seed: of the parting.
+
+    Raises:
+        DataError: too few cases of a class.
+        MissingExtraError: scikit-learn is not installed.
+    """
+    classes = tuple(sorted(set(cases.labels)))
+    _enough(cases, classes, folds)
+    right = np.array([classes.index(label) for label in cases.labels])
+    features = _features(cases.texts, embedded)
+    parts = _parts(right, folds, seed)
+    scores = np.zeros((len(right), len(classes)))
+    for part in range(folds):
+        held = parts == part
+        scores[held] = _fit(features, ~held, right, len(classes)).scores(features, held)
+    return HeldOut(classes, right, scores, parts)
 
 
 def threshold_for(top: Floats, hit: npt.NDArray[np.bool_], *, target: float, delta: float) -> float:
@@ -168,16 +233,17 @@ def _enough(cases: Labelled, classes: Sequence[str], folds: int) -> None:
         )
 
 
-def _features(texts: Sequence[str], kind: str, embedder: str | None) -> list[Any]:
-    """Word counts of each text, or its vector."""
-    read = [clipped(text) for text in texts]
-    if kind == "tfidf":
-        return [words_of(text) for text in read]
-    from consensus.policy.classify.embedding import embedder_of
-
+def _embedded(cases: Labelled, embedder: str | None) -> Embedded:
     if embedder is None:
         raise DataError('a classifier of kind "embedding" needs an embedder')
-    return [np.asarray(vector, dtype=float) for vector in embedder_of(embedder).embed(read)]
+    return embed_plainly(embedder, [clipped(text) for text in cases.texts])
+
+
+def _features(texts: Sequence[str], embedded: Embedded | None) -> list[Any]:
+    """Word counts of each text, or its vector."""
+    if embedded is None:
+        return [words_of(clipped(text)) for text in texts]
+    return [np.asarray(vector, dtype=float) for vector in embedded.vectors]
 
 
 def _parts(right: npt.NDArray[np.int64], folds: int, seed: int) -> npt.NDArray[np.int64]:
@@ -319,14 +385,19 @@ def _measured(
     )
 
 
-def _latency(made: Classifier, texts: Sequence[str]) -> tuple[float, float]:
+def _latency(
+    made: Classifier, texts: Sequence[str], embedded: Embedded | None
+) -> tuple[float, float]:
     """Median and 95th percentile of one query in milliseconds, on this machine."""
-    made.probabilities(texts[0])
-    took = []
-    for text in texts[:500]:
-        began = time.perf_counter()
-        made.probabilities(text)
-        took.append(1000 * (time.perf_counter() - began))
+    if embedded is not None:
+        took = [1000 * seconds for seconds in embedded.seconds]
+    else:
+        made.probabilities(texts[0])
+        took = []
+        for text in texts[:500]:
+            began = time.perf_counter()
+            made.probabilities(text)
+            took.append(1000 * (time.perf_counter() - began))
     return round(float(np.median(took)), 4), round(float(np.quantile(took, 0.95)), 4)
 
 
