@@ -17,6 +17,7 @@ from consensus.benchmark.proposals.identity import type_sha256
 from consensus.benchmark.readiness.items import ITEMS, Item
 from consensus.benchmark.readiness.seen import Seen
 from consensus.benchmark.suites import load_suite
+from consensus.benchmark.synthetic.existing import judged_by_suites
 from consensus.errors import ConsensusError, SuiteError
 from consensus.ledger.place import LedgerServer
 from consensus.models.prices import PriceBook
@@ -108,7 +109,8 @@ def readiness(ground: Ground) -> Readiness:
 def _audited(item: Item, ground: Ground) -> None:
     audit = ground.audit
     table = ground.table if ground.table.model_fields_set else None
-    findings = check_audit(audit, table=table, prices=ground.prices)
+    judged = judged_by_suites(audit)
+    findings = check_audit(audit, table=table, prices=ground.prices, judged=judged)
     errors = [finding for finding in findings if finding.level == "error"]
     item.evidence.append(f"{audit.source}: {len(audit.tasks)} task types")
     for finding in errors[:3]:

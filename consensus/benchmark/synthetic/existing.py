@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from consensus.benchmark.suites import load_suite
+from consensus.errors import SuiteError
 from consensus.policy.audit.model import Audit
 from consensus.tasks import Task
 
-__all__ = ["Existing", "existing_cases"]
+__all__ = ["Existing", "existing_cases", "judged_by_suites"]
 
 
 @dataclass(slots=True)
@@ -47,6 +49,18 @@ def existing_cases(audit: Audit) -> Existing:
                 counts[category, "adversarial" in case.tags] += 1
                 texts.append(_text(case.task))
     return found
+
+
+def judged_by_suites(audit: Audit) -> frozenset[str]:
+    """Task types whose own suite holds them, and so their oracle; a broken suite holds none."""
+    found = set()
+    for name, task in audit.tasks.items():
+        if task.suite is None:
+            continue
+        with suppress(SuiteError):
+            if name in load_suite(audit.root / task.suite).types:
+                found.add(name)
+    return frozenset(found)
 
 
 def _text(task: Task) -> str:

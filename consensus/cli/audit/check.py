@@ -28,12 +28,14 @@ def check(
 ) -> None:
     """Find what the audit lacks or only seems to say. Exit 1 if there are errors.
 
-    Held against strategies/ where there is one: oracles, kinds, consequences, windows, latency.
+    Held against strategies/ where there is one: oracles, kinds, consequences, windows, latency. An
+    oracle may also stand in the suite that the task names.
 
     Example:
       consensus audit check
       audit.toml:44: error: tasks.refund_approval.owner: nobody answers for this task type …
     """
+    from consensus.benchmark.synthetic.existing import judged_by_suites
     from consensus.errors import PolicyError
     from consensus.models.prices import PriceBook
     from consensus.policy.audit.check import check_audit
@@ -50,7 +52,8 @@ def check(
     if parsed is not None:
         table = own_policy(policy)
         prices = None if table is None else PriceBook(overrides=table.price_overrides())
-        findings = check_audit(parsed, table=table, prices=prices)
+        judged = judged_by_suites(parsed)
+        findings = check_audit(parsed, table=table, prices=prices, judged=judged)
     errors = sum(finding.level == "error" for finding in findings)
     failed = bool(findings) if strict else errors > 0
     if as_json:

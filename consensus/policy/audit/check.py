@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Collection
 from itertools import pairwise
 
 from consensus.errors import ConsensusError
@@ -34,7 +35,11 @@ _RANK = {"low": 0, "medium": 1, "high": 2, "irreversible": 3}
 
 
 def check_audit(
-    audit: Audit, *, table: PolicyTable | None = None, prices: Prices | None = None
+    audit: Audit,
+    *,
+    table: PolicyTable | None = None,
+    prices: Prices | None = None,
+    judged: Collection[str] = (),
 ) -> list[Finding]:
     """Everything that is wrong or looks wrong with an audit, errors and warnings, in file order.
 
@@ -42,6 +47,7 @@ def check_audit(
         audit: what is checked.
         table: the policy it is held against: oracles, rows, routes. None: the audit alone.
         prices: where windows are looked up; lengths are not held against windows without it.
+        judged: task types whose own suite holds an oracle for them, so that the policy need not.
     """
     found = _Found(audit)
     if not audit.tasks:
@@ -52,7 +58,7 @@ def check_audit(
         _traffic(found, name, task)
         _form(found, name, task, table)
         if table is not None:
-            _against(found, name, task, table, prices)
+            _against(found, name, task, table, prices, judged=name in judged)
     _derived(found, audit)
     if table is not None:
         _not_audited(found, audit, table)
@@ -221,18 +227,31 @@ def _form(found: _Found, name: str, task: AuditTask, table: PolicyTable | None) 
 
 
 def _against(
-    found: _Found, name: str, task: AuditTask, table: PolicyTable, prices: Prices | None
+    found: _Found,
+    name: str,
+    task: AuditTask,
+    table: PolicyTable,
+    prices: Prices | None,
+    *,
+    judged: bool,
 ) -> None:
     """The audit held against the policy: names, row, route."""
     path = ("tasks", name)
     for key in ("oracle", "gate"):
         wanted = getattr(task, key)
-        if wanted and wanted not in table.oracles:
+        if wanted and wanted not in table.oracles and not (key == "oracle" and judged):
+            elsewhere = ""
+            if key == "oracle":
+                elsewhere = (
+                    ", and the audit names no suite that could hold it"
+                    if task.suite is None
+                    else f", and {found.audit.root / task.suite} has no task type {name}"
+                )
             found.add(
                 "error",
                 "unknown-name",
                 (*path, key),
-                f'"{wanted}" is no oracle of {table.source}',
+                f'"{wanted}" is no oracle of {table.source}{elsewhere}',
                 suggest(wanted, list(table.oracles)) or f"add [oracles.{wanted}] there",
             )
     if task.gate and task.gate in table.oracles:

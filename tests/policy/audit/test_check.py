@@ -140,6 +140,20 @@ def test_an_oracle_that_the_policy_does_not_declare_is_found(tmp_path: Path) -> 
     assert finding.fix == 'did you mean "refunds"?'
 
 
+def test_an_oracle_that_only_the_suite_holds_is_enough(tmp_path: Path) -> None:
+    audit = audit_of(tmp_path, task_text("refund", oracle='"shops_own"'))
+    assert check_audit(audit, table=table(tmp_path), judged={"refund"}) == []
+
+
+def test_an_oracle_that_is_nowhere_is_said_with_every_place_that_was_looked_at(
+    tmp_path: Path,
+) -> None:
+    audit = audit_of(tmp_path, task_text("refund", oracle='"shops_own"'))
+    (finding,) = check_audit(audit, table=table(tmp_path))
+    assert str(tmp_path / "policy.toml") in finding.message
+    assert "names no suite" in finding.message
+
+
 def test_an_oracle_that_needs_a_label_cannot_be_a_gate(tmp_path: Path) -> None:
     audit = audit_of(tmp_path, task_text("refund", gate='"refunds"'))
     (finding,) = check_audit(audit, table=table(tmp_path))
