@@ -90,3 +90,15 @@ async def test_an_engine_without_a_ledger_has_no_page(tmp_path: Path) -> None:
     async with serving(tmp_path, engine_options={"ledger": False}) as served:
         answer = await served.http.get("/")
     assert (answer.status_code, said(answer)) == (404, "no_ledger")
+
+
+@pytest.mark.needs("postgres")
+async def test_the_page_of_a_ledger_on_a_server_shows_what_was_decided_and_no_password(
+    tmp_path: Path, postgres_url: str
+) -> None:
+    async with serving(tmp_path, engine_options={"ledger": postgres_url}) as served:
+        receipt = (await served.decide()).json()["receipt_id"]
+        answer = await served.http.get("/")
+    assert answer.status_code == 200
+    assert f'id="receipt={receipt}"' in answer.text
+    assert postgres_url not in answer.text
