@@ -191,12 +191,11 @@ def decide(
         from consensus.cluster import CappedRun, ClusterRun, RunEngine
 
         own = RunEngine(policy, ledger=ledger)
+        plain = own, input_file, output, task_type, frontier, many, fresh
         if not on_ray:
-            run = CappedRun(own, input_file, output, task_type, frontier, many, fresh)
-            run.max_usd = max_usd
+            run = CappedRun(*plain, max_usd=max_usd)
             return asyncio.run(decide_file(run, quiet, as_json, notes))
-        spread = ClusterRun(own, input_file, output, task_type, frontier, many, fresh)
-        spread.max_usd, spread.policy = max_usd, policy
+        spread = ClusterRun(*plain, max_usd=max_usd, policy=policy)
         with ray_for(spread, workers, quiet):
             return asyncio.run(decide_file(spread, quiet, as_json, notes))
     if on_ray or workers or max_usd is not None:

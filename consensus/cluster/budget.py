@@ -186,7 +186,7 @@ class RunEngine(Engine):
     """An engine whose calls are held to what a whole run may cost, beside every other budget."""
 
     def hold_to(self, funds: Funds) -> None:
-        """Draw on these funds from the first call on; to be said before it."""
+        """Draw on these funds; to be said before the engine is entered."""
         self._sharing = _RunSharing(self._sharing, funds)
 
 

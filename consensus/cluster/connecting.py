@@ -37,8 +37,8 @@ def connected(workers: int | None = None) -> Iterator[int]:
     """Be connected to Ray; how many workers there can be.
 
     A Ray that this process has begun already is used and left as it is. ``RAY_ADDRESS`` names a
-    cluster. Otherwise one is started here, bound to loopback, and ended with the block: its
-    processes have this process's environment, and so its keys.
+    cluster. Otherwise one is started here and ended with the block: its processes have this
+    process's environment, and so its keys; whoever connects needs Ray's own token.
 
     Args:
         workers: how many are wanted; None: one for each CPU.
@@ -59,11 +59,10 @@ def connected(workers: int | None = None) -> Iterator[int]:
             "num_cpus": workers or os.cpu_count() or 1,
             "num_gpus": 0,
             "include_dashboard": False,
-            "_node_ip_address": "127.0.0.1",
         }
     try:
         ray.init(**options)
-    except (ConnectionError, OSError, RuntimeError, ValueError) as error:
+    except Exception as error:  # noqa: BLE001 - Ray raises bare ones
         said = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         where = f"RAY_ADDRESS={address}" if address else "ray"
         raise DataError(f"Ray could not be started: {said}", where=where) from None

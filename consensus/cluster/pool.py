@@ -171,12 +171,22 @@ class Pool:
     # -- processes ---------------------------------------------------------------------------------
 
     async def _begin(self, slot: _Slot) -> None:
+        from ray.exceptions import RayActorError
+
         slot.life += 1
         if self._folder is not None:
             slot.ledger = self._folder / f"{slot.number:04d}-{slot.life:04d}.db"
         made = self._ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0)(Worker)
         slot.actor = made.remote(replace(self._setup, ledger=slot.ledger), self._till)
-        answers: Answers = await slot.actor.begin.remote()
+        try:
+            answers: Answers = await slot.actor.begin.remote()
+        except RayActorError as error:
+            why = str(error).strip().splitlines()[-1].strip()
+            raise DeclarationError(
+                f"a worker could not begin: {why}",
+                where="ray",
+                fix="the same consensus-engine and Python must be on every machine of the cluster",
+            ) from error
         if answers.error is not None:
             raise _raised(*answers.error)
 

@@ -34,24 +34,38 @@ __all__ = ["CappedRun", "ClusterRun", "divided"]
 LARGEST_BLOCK, SMALLEST_BLOCK = 256, 8
 
 
+class _Near:
+    """A till in this process, which is there when the job has begun."""
+
+    till: Till | None = None
+
+    async def draw(self, least: int) -> int:
+        return 0 if self.till is None else self.till.draw(least)
+
+
 @dataclass
 class CappedRun(JobRun):
     """A job in this process that may cost so much and no more, earlier parts included.
 
     Attributes:
-        max_usd: the cap; None: none. The engine must be a :class:`RunEngine`.
+        max_usd: the cap; None: none. The engine must be a :class:`RunEngine` that has made no call.
     """
 
     max_usd: float | None = None
+    _near: _Near | None = None
+
+    def __post_init__(self) -> None:
+        if self._cap is not None:
+            if not isinstance(self.engine, RunEngine):
+                raise TypeError("a run with a cap needs a RunEngine")
+            self._near = _Near()
+            self.engine.hold_to(Funds(self._near, self._cap))
 
     async def _decide(
         self, ledger: Ledger, setup: Setup, job: Job, done: set[int], paid: PaidCalls
     ) -> AsyncGenerator[dict[str, Any], None]:
-        till = self._till(ledger, job, processes=1)
-        if till is not None:
-            if not isinstance(self.engine, RunEngine):
-                raise TypeError("a run with a cap needs a RunEngine")
-            self.engine.hold_to(Funds(_Near(till), self._cap or 0))
+        if self._near is not None:
+            self._near.till = self._till(ledger, job, processes=1)
         async with aclosing(super()._decide(ledger, setup, job, done, paid)) as rows:
             async for row in rows:
                 yield row
@@ -65,16 +79,6 @@ class CappedRun(JobRun):
             return None
         spent = paid_for_job(ledger, job.job_id)
         return Till(self._cap, spent_pico=spent, processes=processes)
-
-
-class _Near:
-    """A till in this process."""
-
-    def __init__(self, till: Till) -> None:
-        self._till = till
-
-    async def draw(self, least: int) -> int:
-        return self._till.draw(least)
 
 
 @dataclass
@@ -93,12 +97,15 @@ class ClusterRun(CappedRun):
     say: Callable[[str], None] | None = None
     pool: Pool | None = None
 
+    def __post_init__(self) -> None:
+        """This process asks nobody: the workers' engines are held to the cap."""
+
     async def _decide(
         self, ledger: Ledger, setup: Setup, job: Job, done: set[int], paid: PaidCalls
     ) -> AsyncGenerator[dict[str, Any], None]:
         if self.engine.table.version_hash != setup.table.version_hash:
             raise DataError("the policy was changed while the job began", fix="run it again")
-        with connected(self.workers) as there:
+        with connected(self.workers) as there:  # at once where the caller is connected
             nodes = sum(1 for node in ray_of().nodes() if node["Alive"])
             check_place(ledger, nodes)
             many = min(there, _most(setup.table), self.concurrency)
