@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,6 +12,7 @@ from consensus.cli._console import note, print_json, stdout
 
 if TYPE_CHECKING:
     from consensus.benchmark.fitting import Fitted
+    from consensus.benchmark.fitting_stop import FittedStop
     from consensus.benchmark.run_format import RecordedRun
 
 __all__ = ["fit"]
@@ -87,6 +88,34 @@ def fit(
     unstable: Annotated[
         bool, typer.Option("--unstable", help="Also use cases whose label_stable is false.")
     ] = False,
+    stop: Annotated[
+        str | None,
+        typer.Option(
+            help="Fit also the stopping rule lead, on what is added up: votes, scores or both.",
+            show_default=False,
+        ),
+    ] = None,
+    same: Annotated[
+        float,
+        typer.Option(
+            min=0.5,
+            max=1,
+            help="With --stop: share of the cases to be decided as the whole panel would.",
+        ),
+    ] = 0.98,
+    waves: Annotated[str, typer.Option(help="With --stop: seats asked at a time, as 3,2.")] = "1",
+    row: Annotated[
+        str | None,
+        typer.Option(
+            help="Write what was fitted into this row of the policy (calibration, stop and what "
+            "belongs to it).",
+            show_default=False,
+        ),
+    ] = None,
+    policy: Annotated[
+        Path | None,
+        typer.Option(help="With --row: the policy. Default: the project's.", show_default=False),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Fit an aggregator on half of the labelled cases, and report on the other half.
@@ -95,6 +124,8 @@ def fit(
 
     Example:
       consensus bench fit --data runs/refunds --panel A,B,C --out strategies/refunds.json
+      consensus bench fit --data runs/t --panel A --seats 8 --aggregator scores --stop scores \\
+        --out strategies/t.json --row t
       consensus bench fit --ledger l.db --type refunds --panel A,B --out strategies/refunds.json
     """
     from consensus.benchmark.fitting import fit_calibration
@@ -134,14 +165,76 @@ def fit(
         fitted_on=datetime.now(UTC).date().isoformat(),
         content_free=None if content_free is None else load_run(content_free),
     )
+    stopping = None
+    if stop is not None:
+        from consensus.benchmark.fitting_stop import fit_stop
+
+        if stop not in ("votes", "scores", "both"):
+            raise DataError(f'"{stop}" is not added up', where="--stop", fix="votes, scores, both")
+        sizes = [int(size) for size in waves.split(",") if size.strip().isdigit()]
+        if not sizes or min(sizes) < 1:
+            raise DataError(f'"{waves}" are no waves', where="--waves", fix="--waves 3,2")
+        stopping = fit_stop(
+            run,
+            [name.strip() for name in panel.split(",") if name.strip()],
+            evidence=stop,  # type: ignore[arg-type] # checked above
+            seats=seats,
+            variant=variant,
+            task_type=task_type,
+            seed=seed,
+            same=same,
+            waves=sizes,
+        )
     fitted.calibration.save(out)
+    if row is not None:
+        _write(policy, row, out, fitted, stopping)
     if as_json:
         report = fitted.report.to_dict()
+        report["stop"] = None if stopping is None else stopping.to_dict()
         models = dict(zip(fitted.calibration.models, fitted.calibration.seats, strict=True))
         print_json({"file": str(out), "models": models, **report})
         return
     _show(fitted)
+    if stopping is not None:
+        _show_stop(stopping)
     note(f"wrote {out}: calibration = {out.name!r} in the row of a policy beside it")
+
+
+def _write(
+    policy: Path | None, row: str, out: Path, fitted: Fitted, stopping: FittedStop | None
+) -> None:
+    """What was fitted, where the row reads it."""
+    from consensus.benchmark.fitting_stop import write_row
+    from consensus.errors import DataError
+    from consensus.policy.load import find_policy
+
+    folder = find_policy(policy)
+    root = (folder if folder.is_dir() else folder.parent).resolve()
+    if not out.resolve().is_relative_to(root):
+        raise DataError(
+            "is not in the policy's folder, where a row looks for it",
+            where=str(out),
+            fix=f"--out {root / out.name}",
+        )
+    values: dict[str, Any] = {} if stopping is None else dict(stopping.row)
+    values["calibration"] = out.resolve().relative_to(root).as_posix()
+    values["aggregator"] = fitted.calibration.aggregator
+    note(f"wrote {write_row(folder, row, values)}: row {row}")
+
+
+def _show_stop(found: FittedStop) -> None:
+    stop = found.row["stop"]
+    keys = ", ".join(f'{k} = "{v}"' if isinstance(v, str) else f"{k} = {v}"
+                     for k, v in stop.items())  # fmt: skip
+    out = stdout()
+    out.print(f"stop = {{ {keys} }}", markup=False, highlight=False, soft_wrap=True)
+    out.print(
+        f"  asks {found.calls:.2f} of {found.calls_whole:.2f} ballots, decides {found.same:.1%} as "
+        f"the whole panel, right {found.accuracy:.1%} (whole panel {found.accuracy_whole:.1%}) on "
+        f"{found.held_out:,} held-out cases",
+        markup=False,
+        highlight=False,
+    )
 
 
 def _labelled(ledger: Path | None, task_type: str | None) -> RecordedRun:
