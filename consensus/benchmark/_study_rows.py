@@ -250,6 +250,15 @@ _rb2_auto = Study(
                 for goal in ("parity", "quality", "budget:0.4", "budget:1")
             ),
         ),
+        Table(
+            "The same on the cases that all three answered in full",
+            tuple(
+                _rb2(f"auto, {goal}", _GPT, "auto", goal=goal, complete=True, **_SEARCH)
+                for goal in ("parity", "budget:1")
+            ),
+            "Above, a pass that is missing or cannot be read counts as wrong, for the panel and "
+            "for the frontier alike.",
+        ),
     ),
     searches=True,
 )

@@ -42,6 +42,8 @@ Stack = Mapping[State, Floats]
 RIDGE = 1e-3
 """Of the regressions, relative to the mean square of the basis."""
 
+RATIO_RIDGE = 1e-2
+"""The same where scores are read: their basis has twice as many functions."""
 
 KNOTS = (0.4, 0.55, 0.7, 0.85, 0.95)
 """Where the value of asking may bend, in the leader's probability."""
@@ -176,23 +178,27 @@ def summarise(
     credit = slots.sum(near * slots.multiplicity * slots.credit) / leaders
     below = np.where(near, -1.0, each)
     second = np.where(leaders > 1, top, np.maximum(slots.largest(below), 0.0))
-    basis = _ratio_basis(top, second) if by_ratio else _level_basis(top, second)
     relative = (
         np.where(np.isfinite(spent), spent, expected) / expected
         if expected > 0
         else (np.ones_like(top))
     )
-    return Beliefs(
-        each, basis, np.column_stack([basis, np.clip(relative, 0, 5)]), top, np.asarray(credit)
-    )
+    relative = np.clip(relative, 0, 5)
+    basis = _ratio_basis(top, second, relative) if by_ratio else _level_basis(top, second)
+    return Beliefs(each, basis, np.column_stack([basis, relative]), top, np.asarray(credit))
 
 
-def _ratio_basis(top: Floats, second: Floats) -> Floats:
-    """(R, B) straight pieces in how near the second is, at every level of the leader."""
+def _ratio_basis(top: Floats, second: Floats, relative: Floats) -> Floats:
+    """(R, B) straight pieces in how near the second is, at every level of the leader.
+
+    The last tells how much a doubt is worth on a case that is longer (dearer) than the usual: what
+    more samples settle there differs, as their price does.
+    """
     near = second / np.maximum(top, 1e-12)
     bends = [np.maximum(near - knot, 0.0) for knot in RATIO_KNOTS]
     steep = [top * np.maximum(near - knot, 0.0) for knot in STEEP_KNOTS]
-    return np.stack([np.ones_like(top), near, *bends, top, top * near, *steep], axis=1)
+    length = near * (relative - 1.0)
+    return np.stack([np.ones_like(top), near, *bends, top, top * near, *steep, length], axis=1)
 
 
 def _level_basis(top: Floats, second: Floats) -> Floats:
@@ -202,11 +208,11 @@ def _level_basis(top: Floats, second: Floats) -> Floats:
     return np.stack([np.ones_like(top), top, *pieces, second, top * second, near], axis=1)
 
 
-def _solver(basis: Floats, weights: Floats) -> Floats:
+def _solver(basis: Floats, weights: Floats, ridge: float) -> Floats:
     """(B, R) the matrix that regresses on a basis."""
     weighted = basis * weights[:, None]
     gram = weighted.T @ basis / weights.sum()
-    gram[np.diag_indices_from(gram)] += RIDGE * np.trace(gram) / len(gram)
+    gram[np.diag_indices_from(gram)] += ridge * np.trace(gram) / len(gram)
     # The inverse is small; solving for every row at once would be handed to threads, and wait.
     return np.asarray(np.linalg.inv(gram) @ (weighted.T / weights.sum()))
 
@@ -228,11 +234,12 @@ def fit_policies(
         prices: λ, credit a unit of cost.
     """
     states = sorted(beliefs, key=sum, reverse=True)
-    solve = {s: _solver(beliefs[s].basis, weights) for s in states}
+    ridge = RATIO_RIDGE if any(table.means) else RIDGE
+    solve = {s: _solver(beliefs[s].basis, weights, ridge) for s in states}
     cost: dict[tuple[State, int], Floats] = {}
     expected: dict[tuple[State, int], Floats] = {}
     for state in states:
-        by_cost = _solver(beliefs[state].cost_basis, weights)
+        by_cost = _solver(beliefs[state].cost_basis, weights, ridge)
         for m, _ in _next(state, beliefs):
             paid = np.nan_to_num(table.cost[m][rows, state[m]])
             cost[state, m] = by_cost @ paid
