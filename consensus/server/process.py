@@ -103,6 +103,7 @@ async def serving(
         service = Service(engine, options.settings, keys=options.ring())
         showing: asyncio.Task[None] | None = None
         if worker is not None:
+            await service.warm()  # before it takes a connection that another could serve at once
             service.board = worker.board
             gathered = Gathered(worker.metrics, service.metrics.registry, worker.board)
             service.metrics.gathered = gathered

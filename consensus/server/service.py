@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from consensus.decisions import Decision
 from consensus.engine import Engine
-from consensus.errors import DeclarationError, TaskError
+from consensus.errors import ConsensusError, DeclarationError, TaskError
 from consensus.jobs import complete
 from consensus.ledger.jobs import PaidCalls
 from consensus.policy.classify import AUTO
@@ -253,6 +253,18 @@ class Service:
     def in_flight(self) -> int:
         """Decisions under way."""
         return len(self._deciding)
+
+    async def warm(self) -> None:
+        """Load the libraries of the policy's providers now, and not while a caller waits."""
+        async with self.engine.pinned() as setup:
+            models = {name for tier in self.table.tiers.values() for name in tier}
+            for model in sorted(models):
+                try:
+                    prepare = getattr(setup.gateway.clients.client(model), "prepare", None)
+                except ConsensusError:
+                    continue  # said by the first call of it, with everything that belongs to it
+                if prepare is not None:
+                    await prepare()
 
     async def aclose(self) -> None:
         """Let go of what this process holds of the ledger. The engine stays open."""

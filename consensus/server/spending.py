@@ -27,6 +27,13 @@ OPEN_S = 900.0
 """How long after its beginning a decision may still be charged with calls; older sums are kept."""
 
 DAY_S = 86400
+
+NEAR = 0.1
+"""Share of a budget: with less than this left, every decision looks at the ledger."""
+
+PACES = 3
+"""So many times what is spent between two looks must be left, or every decision looks as well."""
+
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
 
@@ -54,6 +61,9 @@ class _Account:
     closed_until: float = 0.0
     open: Counter[int] = field(default_factory=Counter)
     unread: int = 0
+    pace: float = 0.0
+    marked: int = 0
+    marked_at: float = 0.0
     read_at: float | None = None
     reading: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -63,7 +73,8 @@ class Accounts:
 
     Args:
         ledger: shared by every process that serves these keys.
-        read_again_s: how old a sum may be; what this process settled since is added.
+        read_again_s: how old a sum may be; what this process settled since is added. Where a
+            budget is nearly spent every decision looks again.
     """
 
     def __init__(self, ledger: Ledger, *, read_again_s: float) -> None:
@@ -76,14 +87,21 @@ class Accounts:
         account = self._accounts.setdefault(key.key_id, _Account())
         async with account.reading:
             age = None if account.read_at is None else time.monotonic() - account.read_at
-            if age is None or age >= self._read_again_s:
+            if age is None or age >= self._read_again_s or self._near(key, account):
                 await self._read(key, account)
-        today = datetime.now(UTC)
-        day, month = int(time.time() // DAY_S), _day_of(today.replace(day=1))
-        both = account.closed + account.open
-        return Spent(
-            both[day] + account.unread,
-            sum(pico for each, pico in both.items() if each >= month) + account.unread,
+            return _sums(account)
+
+    def _near(self, key: ApiKey, account: _Account) -> bool:
+        """Whether other processes could spend what is left before the next look at the ledger.
+
+        Then each decision looks: what a key passes its budget by is what is in flight, and not
+        what two seconds of all processes bring.
+        """
+        spent = _sums(account)
+        soon = PACES * account.pace * self._read_again_s
+        return any(
+            usd is not None and usd * PICO - pico <= max(soon, NEAR * usd * PICO)
+            for usd, pico in ((key.usd_per_day, spent.day), (key.usd_per_month, spent.month))
         )
 
     def settle(self, key: ApiKey, pico: int) -> None:
@@ -129,7 +147,18 @@ class Accounts:
         account.open = await asyncio.to_thread(self._sum, key.key_id, until, now + DAY_S)
         account.closed += newly
         account.closed_until = until
+        self._mark(account)
         account.read_at = time.monotonic()
+
+    @staticmethod
+    def _mark(account: _Account) -> None:
+        """How fast it is spent, over a second at least: looks may come close together."""
+        at, total = time.monotonic(), _sums(account).month
+        if account.read_at is None:
+            account.marked_at, account.marked = at, total
+        elif at - account.marked_at >= 1.0:
+            account.pace = max(0, total - account.marked) / (at - account.marked_at)
+            account.marked_at, account.marked = at, total
 
     def _sum(self, key_id: str, since: float, until: float) -> Counter[int]:
         """Pico-dollars by day of the decisions that began in a stretch of time."""
@@ -154,6 +183,16 @@ class Accounts:
             return Counter({int(day): int(pico) for day, pico in rows})
 
         return self._ledger.read(query)
+
+
+def _sums(account: _Account) -> Spent:
+    """Today's and this month's, as far as they are known."""
+    day, month = int(time.time() // DAY_S), _day_of(datetime.now(UTC).replace(day=1))
+    both = account.closed + account.open
+    return Spent(
+        both[day] + account.unread,
+        sum(pico for each, pico in both.items() if each >= month) + account.unread,
+    )
 
 
 def _day_of(moment: datetime) -> int:
