@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from collections.abc import Iterator
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing, contextmanager, redirect_stdout
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -48,8 +49,12 @@ async def decide_file(
     )
     agreed = compared = 0
     try:
+        # Whatever a library prints meanwhile (Ray does, of a worker that died) is no result.
         async with run.engine, aclosing(run.rows()) as rows:
-            with Progress(*columns, console=stderr(), disable=quiet) as bar:
+            with (
+                redirect_stdout(sys.stderr),
+                Progress(*columns, console=stderr(), disable=quiet) as bar,
+            ):
                 shown = bar.add_task(run.task_type, total=total, usd=0.0, said="")
                 if isinstance(run, ClusterRun) and not quiet:
                     run.say = partial(bar.console.print, markup=False, soft_wrap=True)
