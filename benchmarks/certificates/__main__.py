@@ -11,12 +11,14 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
 from consensus.benchmark.proposals.candidates import search, table_with
 from consensus.benchmark.proposals.figures import typical
+from consensus.benchmark.proposals.propose import front
 from consensus.benchmark.proposals.recording import Recording, recording_of, task_types
 from consensus.benchmark.proposals.serving import NotRecordedError, serve
 from consensus.benchmark.proposals.truth import Floats, TruthCell, false_certificates, tally
@@ -24,11 +26,13 @@ from consensus.benchmark.recorded import load_run
 from consensus.benchmark.study import data_folder, replace_sections
 from consensus.models.prices import PriceBook
 from consensus.panel.book import PromptBook, load_prompts
+from consensus.policy.mix import coin
 from consensus.policy.table import PolicyTable
 
 GRID = tuple(round(0.30 + 0.05 * step, 2) for step in range(14))
 DELTAS = (0.05, 0.10)
 LEAST_CASES = 60
+COINS = (0.5,)
 
 
 @dataclass(frozen=True)
@@ -106,7 +110,11 @@ def measure(folder: Path, source: Source, book: PromptBook, splits: int) -> list
         credits_, costs = candidates(recording, source, book)
         # Just above a candidate's own rate a certificate is false whenever it is given: no floor
         # is harder to hold.
-        hardest = sorted({float(c.mean()) + 1e-6 for c in credits_.values() if c.mean() < 0.999})
+        rates = {
+            *(float(c.mean()) for c in credits_.values()),
+            *mixed_rates(recording, credits_, costs),
+        }
+        hardest = sorted(rate + 1e-6 for rate in rates if rate < 0.999)
         for delta in DELTAS:
             cells += false_certificates(
                 recording.task_type,
@@ -116,6 +124,7 @@ def measure(folder: Path, source: Source, book: PromptBook, splits: int) -> list
                 floors=sorted({*GRID, *hardest}),
                 delta=delta,
                 splits=splits,
+                coins=COINS,
             )
         sys.stderr.write(
             f"{source.folder} {recording.task_type}: {len(recording):,} cases, {len(credits_)} "
@@ -146,17 +155,34 @@ def candidates(
     return credits_, costs
 
 
+def mixed_rates(
+    recording: Recording, credits_: Mapping[str, Floats], costs: Mapping[str, Floats]
+) -> set[float]:
+    """The rates, over all cases, of the coins between neighbours of the whole recording's front."""
+    thrown = np.array([coin(case) for case in recording.case_ids])
+    quality = {name: float(values.mean()) for name, values in credits_.items()}
+    cost = {name: float(values.mean()) for name, values in costs.items()}
+    return {
+        float(np.where(thrown < share, credits_[dear], credits_[cheap]).mean())
+        for dear, cheap in pairwise(front(sorted(quality), cost, quality))
+        for share in COINS
+    }
+
+
 def render(found: Mapping[str, Sequence[TruthCell]], splits: int) -> str:
     """The section: a row a data set and delta, and all of it pooled."""
     method = (
         f"`python -m benchmarks.certificates --splits {splits}`. Each task type of each data set "
         f"is split {splits} times by hashes of its case ids. One half orders the candidate rows "
-        "(single models, votes, cascades; measured through the engine's own conclusion) by quality "
-        "and cost, the other certifies by a fixed sequence at δ. A certificate is false where the "
+        "(single models, votes, cascades, debates where none came to words; measured through the "
+        "engine's own conclusion; and between every two neighbours of their front a coin of one "
+        "half, thrown for each case as it would be served) by quality and cost, the other "
+        "certifies by a fixed sequence at δ. A certificate is false where the "
         "chosen row's rate over *all* cases is below the floor. Floors: .30 to .95 by .05, and a "
-        "hair above each candidate's own rate, where any certificate for it is false. *Point "
-        "estimate*: the cheapest row whose rate on the evaluation half reaches the floor, as one "
-        "would choose without a bound. Every run counts, certified or not. Splits of one data set "
+        "hair above each candidate's own rate, where any certificate for it is false. *Coins*: "
+        "certificates that went to one, and how many of them were false. *Naive*: the cheapest "
+        "row whose rate on the evaluation half reaches the floor, as one would choose without a "
+        "bound. Every run counts, certified or not. Splits of one data set "
         "overlap, so the interval is narrower than it should be."
     )
     out = [
@@ -164,8 +190,8 @@ def render(found: Mapping[str, Sequence[TruthCell]], splits: int) -> str:
         "",
         method,
         "",
-        "| data set | δ | runs | certified | false | share of runs (95 %) | point estimate |",
-        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| data set | δ | runs | certified | false | share (95 %) | coins | false | naive |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     pooled: dict[float, list[TruthCell]] = {delta: [] for delta in DELTAS}
     for name, cells in found.items():
@@ -198,7 +224,8 @@ def _row(name: str, delta: float, cells: Sequence[TruthCell]) -> str:
     naive = total.naive / total.runs if total.runs else 0.0
     return (
         f"| {name} | {delta:g} | {total.runs:,} | {total.certified:,} | {total.false:,} | "
-        f"{total.share:.4f} ({low:.4f} to {high:.4f}) | {naive:.4f} |"
+        f"{total.share:.4f} ({low:.4f} to {high:.4f}) | {total.coins:,} | {total.coins_false:,} | "
+        f"{naive:.4f} |"
     )
 
 
