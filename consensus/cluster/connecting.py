@@ -12,6 +12,9 @@ from consensus.ledger.store import Ledger
 
 __all__ = ["check_place", "connected", "ray_of", "workers_there"]
 
+STARTS = 4
+"""How often Ray is started before it is given up: it waits no more than 30 s for itself."""
+
 
 def ray_of() -> Any:
     """The package ``ray``.
@@ -60,16 +63,25 @@ def connected(workers: int | None = None) -> Iterator[int]:
             "num_gpus": 0,
             "include_dashboard": False,
         }
-    try:
-        ray.init(**options)
-    except Exception as error:  # noqa: BLE001 - Ray raises bare ones
-        said = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        where = f"RAY_ADDRESS={address}" if address else "ray"
-        raise DataError(f"Ray could not be started: {said}", where=where) from None
+    _begin(ray, options, where=f"RAY_ADDRESS={address}" if address else "ray")
     try:
         yield workers_there(workers)
     finally:
         ray.shutdown()
+
+
+def _begin(ray: Any, options: dict[str, Any], *, where: str) -> None:
+    """``ray.init``; again where a busy machine took longer than Ray waits for its own start."""
+    for left in range(STARTS - 1, -1, -1):
+        try:
+            ray.init(**options)
+        except Exception as error:  # noqa: BLE001 - Ray raises bare ones
+            ray.shutdown()
+            lines = str(error).strip().splitlines() or [type(error).__name__]
+            if left and "timed out during startup" in lines[0]:
+                continue
+            raise DataError(f"Ray could not be started: {lines[0]}", where=where) from None
+        return
 
 
 def workers_there(workers: int | None) -> int:
