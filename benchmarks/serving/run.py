@@ -25,6 +25,9 @@ WARM_UP = 24
 SMALL_KEY_EVERY = 10
 """Each so-manieth request comes with the key that has a small budget."""
 
+LEAST_FOR_A_BUDGET = 2000
+"""With fewer decisions a key's budget would be spent before anybody knows its pace."""
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -63,12 +66,14 @@ async def run(
         fleet(folder, place, database, provided, processes=processes, workers=workers) as serving,
     ):
         if workers:
-            until(lambda: _live(serving.urls[0]) == processes, 60, "all workers live")
+            until(lambda: _live(serving.urls[0]) == processes, 300, "all workers live")
         warm = await drive(serving.urls, range(-WARM_UP, 0), lambda _: main_key, at_once=at_once)
         mean = statistics.fmean(one.usd for one in warm.answered)
         budget = round(mean * decisions / SMALL_KEY_EVERY / 2, 6)
-        _, small_key = new_key(keys, name="small", types=["refund"], usd_per_day=budget)
-        await asyncio.sleep(1.5)  # keys are read again every second
+        small_key = main_key
+        if decisions >= LEAST_FOR_A_BUDGET:
+            _, small_key = new_key(keys, name="small", types=["refund"], usd_per_day=budget)
+            await asyncio.sleep(1.5)  # keys are read again every second
 
         killed: list[tuple[float, int]] = []
 
@@ -92,7 +97,7 @@ async def run(
         sample = range(0, decisions, max(1, decisions // 200))
         again = await drive(serving.urls, [n for n in sample if n in done], key_of, at_once=at_once)
         if workers:
-            until(lambda: _live(serving.urls[0]) == processes, 60, "the killed worker's successor")
+            until(lambda: _live(serving.urls[0]) == processes, 300, "the killed worker's successor")
         provided.finish()
     drives = [warm, driven, rest, again]
     log = read_log(provided.log)
@@ -102,7 +107,7 @@ async def run(
         drives,
         limits=LIMITS,
         cap_usd=cap_usd,
-        key_budgets={small_key: budget},
+        key_budgets={} if small_key == main_key else {small_key: budget},
         killed_at=killed[0][0],
         most_in_flight=2 * int(LIMITS.at_once * LIMITS.share),
     )
