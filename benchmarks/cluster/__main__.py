@@ -183,7 +183,12 @@ def main() -> None:
     """Measure every case both ways; print the section, and write it where that is asked for."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.cluster", description=__doc__)
     parser.add_argument("--write", action="store_true", help="into benchmarks/RESULTS.md")
+    parser.add_argument(
+        "--only", default="", help="cases whose name holds this, to look at; not to be written"
+    )
     options = parser.parse_args()
+    if options.only and options.write:
+        parser.error("--write takes every case")
     provider = subprocess.Popen(
         [sys.executable, "-m", "tests.loopback", "--latency", "0.02", "--answers", "first"],
         stdout=subprocess.PIPE,
@@ -193,7 +198,7 @@ def main() -> None:
         assert provider.stdout is not None
         url = provider.stdout.readline().strip()
         found = {}
-        for case in CASES:
+        for case in (case for case in CASES if options.only in case.name):
             plain = measured(case, url, [])
             ray = measured(case, url, ["--engine", "ray", "--workers", str(WORKERS)])
             found[case.name] = case, plain, ray
