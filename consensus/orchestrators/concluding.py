@@ -75,19 +75,21 @@ def conclude(
     reasons = [*drawn.reasons, *told]
     if drawn.outcome is None:
         return drawn.model_copy(update={"reasons": tuple(reasons)})
-    outcome = answer_sha256(drawn.outcome)
-    found = [
-        (check, find_judgement(hops[-1].judgements, check.oracle, outcome))
-        for check in hops[-1].checks
-    ]
+    objections = _unmet(hops[-1], drawn.outcome)
+    update: dict[str, object] = {"reasons": (*reasons, *objections)}
+    if objections:
+        update |= {"action": "escalate", "outcome": None}
+    return drawn.model_copy(update=update)
+
+
+def _unmet(hop: HopRecord, outcome: Answer) -> list[str]:
+    """Why the hop's checks forbid this outcome; empty where all are met."""
+    name = answer_sha256(outcome)
+    found = [(check, find_judgement(hop.judgements, check.oracle, name)) for check in hop.checks]
     unmet = [(check, said) for check, said in found if said is None or not said.meets(check.floor)]
     if any(said is not None for _, said in unmet):  # who was not asked after a refusal is no news
         unmet = [(check, said) for check, said in unmet if said is not None]
-    objections = [unmet_sentence(check, said) for check, said in unmet]
-    update: dict[str, object] = {"reasons": (*reasons, *objections)}
-    if unmet:
-        update |= {"action": "escalate", "outcome": None}
-    return drawn.model_copy(update=update)
+    return [unmet_sentence(check, said) for check, said in unmet]
 
 
 def propose(
@@ -119,6 +121,8 @@ def propose(
                 f"{hop.name}: {valid} of {hop.spec.seats} configured seats gave a valid "
                 f"ballot; the quorum is {hop.spec.quorum}, so they decide nothing"
             )
+        if place < len(hops) - 1 and voiced and voiced[-1] is hop:
+            reasons.extend(_sent_on(kind, options, voiced, escalated, scale, top))
     if not voiced:
         return Conclusion(
             action="abstain",
@@ -161,7 +165,36 @@ def _valid(hop: HopRecord) -> int:
     return standing + refused if standing else 0
 
 
+def _sent_on(
+    kind: Kind,
+    options: Sequence[str],
+    voiced: Sequence[HopRecord],
+    escalated: Sequence[bool],
+    scale: tuple[float, float] | None,
+    top: int | None,
+) -> list[str]:
+    """What kept the last of these hops from acting, where another was asked after it.
+
+    Triggers are told on their own.
+    """
+    hop = voiced[-1]
+    leader = find_leader(kind, options, voiced, escalated, scale, top)
+    if leader.tied:
+        return [f"{hop.name}: a tie: the next hop was asked"]
+    backing = sum(1 for ballot in hop.ballots if ballot.seat in leader.supporters)
+    why = [
+        objection
+        for objection in _objections(kind, hop.spec, hop, leader, backing)
+        if not objection.startswith(_TRIGGER)
+    ]
+    if not why and leader.answer is not None:
+        why = _unmet(hop, leader.answer)
+    return [f"{hop.name}: {'; '.join(why)}: the next hop was asked"] if why else []
+
+
 # -- the rule --------------------------------------------------------------------------------------
+
+_TRIGGER = "trigger: "
 
 
 def _objections(
@@ -169,7 +202,7 @@ def _objections(
 ) -> list[str]:
     """Why the leader may not be acted upon; empty if it may."""
     found = [
-        f"trigger: {hop.name} gave {_TRIGGERS.get(failure, failure)}, which the row sends on"
+        f"{_TRIGGER}{hop.name} gave {_TRIGGERS.get(failure, failure)}, which the row sends on"
         for failure in sorted({f.failure for f in hop.failures} & set(spec.escalate_on))
     ]
     counted = hop.counted
@@ -252,7 +285,9 @@ def _basis(leader: Leader) -> str:
 
 
 def _failures_named(hop: HopRecord) -> list[str]:
-    return [_failure_sentence(hop.name, failure) for failure in hop.failures]
+    """Those that a stopping rule cut off are told of by its note."""
+    failed = (failure for failure in hop.failures if not failure.not_needed)
+    return [_failure_sentence(hop.name, failure) for failure in failed]
 
 
 def _failure_sentence(name: str, failure: Failure) -> str:
@@ -278,7 +313,7 @@ def _triggers(hop: HopRecord, *, mute: bool) -> list[str]:
     )
     if not said:
         return []
-    return [f"trigger: {hop.name} gave {' and '.join(said)}: the next hop was asked"]
+    return [f"{_TRIGGER}{hop.name} gave {' and '.join(said)}: the next hop was asked"]
 
 
 def _name(kind: Kind, options: Sequence[str], option: str) -> str:
