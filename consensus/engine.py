@@ -369,7 +369,7 @@ class Engine:
             measured["earlier_pico"] = earlier_pico
         if spent.pico:
             measured["routing_pico"] = spent.pico
-        return await self._finish(setup, task, way, walked, decision_id, measured, beside)
+        return await self._finish(setup, task, way, walked, own, measured, beside)
 
     async def _routed(self, setup: Setup, task: Task, own: _Own) -> tuple[Task, Route, _Spent]:
         """The task under its type, its route, and what it took to find that out.
@@ -420,7 +420,7 @@ class Engine:
         task: Task,
         way: Route,
         walked: Walk,
-        decision_id: str,
+        own: _Own,
         measured: dict[str, Any],
         frontier: Frontier | None,
     ) -> Decision:
@@ -432,7 +432,7 @@ class Engine:
             reasons=reasons,
             latency_s=measured["latency_s"],
             policy_version=setup.table.version_hash,
-            receipt_id=decision_id if self._ledger is not None else None,
+            receipt_id=own.decision_id if self._ledger is not None else None,
             frontier=frontier,
             earlier_pico=measured.get("earlier_pico", 0),
             routing_pico=measured.get("routing_pico", 0),
@@ -451,7 +451,7 @@ class Engine:
                 )
             )
         if self._shadowing is not None:
-            await self._shadowing.offer(setup, task, way, decision)
+            await self._shadowing.offer(setup, task, way, decision, own.observer)
         return decision
 
     # -- many --------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack
+from contextvars import Context, copy_context
 from dataclasses import dataclass, field, replace
 from typing import cast
 
@@ -24,6 +25,7 @@ from consensus.ledger.shadows import Shadow, keep_shadow
 from consensus.ledger.store import Ledger
 from consensus.models.coins import drawn
 from consensus.models.gateway import CallContext, Gateway
+from consensus.models.observing import CallObserver
 from consensus.models.prices import PriceBook
 from consensus.models.protocol import Budget, CallRecord, Completion, Deadline, Request
 from consensus.panel.book import PromptBook
@@ -69,6 +71,8 @@ class _Drawn:
     way: Route
     decision: Decision
     shadow: Shadow
+    observer: CallObserver | None = None
+    trace: Context = field(default_factory=copy_context)
     hold: AsyncExitStack = field(default_factory=AsyncExitStack)
 
 
@@ -96,10 +100,18 @@ class Shadowing:
         self._running: set[asyncio.Task[None]] = set()
         self._settling = False
 
-    async def offer(self, setup: Setup, task: Task, way: Route, decision: Decision) -> None:
+    async def offer(
+        self,
+        setup: Setup,
+        task: Task,
+        way: Route,
+        decision: Decision,
+        observer: CallObserver | None = None,
+    ) -> None:
         """Toss the coin for a decision that is kept; never waits for a model.
 
-        To be called while ``setup`` is held: what is drawn then holds it too.
+        To be called while ``setup`` is held: what is drawn then holds it too. Its calls are seen by
+        ``observer``, in the trace that is current now.
         """
         declared = way.row.shadow
         name = decision.receipt_id
@@ -115,7 +127,7 @@ class Shadowing:
             reason="too many shadows were waiting",
             policy_version=decision.policy_version,
         )
-        one = _Drawn(setup, task, way, decision, shadow)
+        one = _Drawn(setup, task, way, decision, shadow, observer)
         if self._settling:
             one.shadow = _cancelled(one)
             self._unkept.append(one)
@@ -157,8 +169,12 @@ class Shadowing:
     def _fill(self) -> None:
         """Start as many as have a place; what was dropped is kept when one of them is done."""
         while len(self._running) < self._at_once and (self._waiting or self._unkept):
-            work = self._run(self._waiting.popleft()) if self._waiting else self._keep_dropped()
-            running = asyncio.create_task(work)
+            if self._waiting:
+                one = self._waiting.popleft()
+                # Whoever makes room for it belongs to another decision, and to another trace.
+                running = asyncio.create_task(self._run(one), context=one.trace)
+            else:
+                running = asyncio.create_task(self._keep_dropped())
             self._running.add(running)
             running.add_done_callback(self._ended)
             if not self._waiting:
@@ -196,6 +212,7 @@ class Shadowing:
             task_type=task.type,
             budget=Budget(one.way.budget_pico),
             deadline=Deadline(one.way.deadline_s),
+            observer=one.observer,
         )
         beside = _Beside(one.setup)
         walked = await walk(

@@ -296,3 +296,29 @@ async def test_without_an_sdk_no_span_is_made_and_calls_are_not_watched(tmp_path
         assert watch.observer is None
     with pytest.raises(MissingExtraError, match="keeps no Prometheus metrics"):
         telemetry.metrics_text()
+
+
+async def test_a_shadow_is_in_the_trace_of_its_own_decision_and_its_calls_are_counted(
+    tmp_path: Path,
+) -> None:
+    watched = Watched()
+    rows = ROWS.replace(
+        'escalate_to = ["frontier"]', 'shadow = { share = 1.0, route = "frontier" }'
+    )
+    engine, _ = engine_of(
+        tmp_path,
+        rows,
+        {"scripted/a": "approve", "scripted/b": "approve", "scripted/f": "approve"},
+        telemetry=watched.telemetry,
+        ledger=tmp_path / "l.db",
+    )
+    async with engine:
+        # More than may run at once, so that some are started by those that end.
+        await asyncio.gather(*(engine.decide(REFUND) for _ in range(20)))
+    roots = {span.context.trace_id for span in watched.spans if span.parent is None if span.context}
+    shadows = [one for one in watched.calls() if attributes(one)["consensus.purpose"] == "shadow"]
+    assert len(roots) == 20
+    assert len(shadows) == 20
+    assert {one.context.trace_id for one in shadows if one.context} == roots
+    assert SECRET not in watched.everything()
+    assert 'purpose="shadow"} 20.0' in watched.telemetry.metrics_text()
