@@ -295,6 +295,7 @@ class JobRun:
             policy_version=setup.table.version_hash,
             options=self._identity(setup),
         )
+        take_in_all(ledger, job.job_id)
         if self.fresh and job.resumed:
             ledger.finish_job(job)
             job = ledger.open_job(
@@ -302,7 +303,6 @@ class JobRun:
                 policy_version=setup.table.version_hash,
                 options=self._identity(setup),
             )
-        take_in_all(ledger, job.job_id)
         done = ledger.finished(job.job_id)
         paid = ledger.paid_calls(job.job_id)
         try:
