@@ -1,0 +1,1 @@
+"""Which kind of content classifier is right how often."""
