@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from consensus.errors import MissingExtraError
+from consensus.telemetry._prometheus import needs_prometheus
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -27,12 +27,9 @@ class ServerMetrics:
     """
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
-        try:
-            from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-        except ImportError:
-            raise MissingExtraError(
-                "prometheus-client is not installed", fix='pip install "consensus-engine[serve]"'
-            ) from None
+        needs_prometheus("serve")
+        from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
         self.registry = registry if registry is not None else CollectorRegistry()
         self.gathered: Gathered | None = None
         here: dict[str, Any] = {"registry": self.registry, "namespace": "consensus"}

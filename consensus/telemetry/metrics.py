@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 from consensus.ballots import PICO
 from consensus.decisions import Decision
-from consensus.errors import MissingExtraError
 from consensus.models.protocol import CallRecord
+from consensus.telemetry._prometheus import needs_prometheus
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -54,13 +54,8 @@ class Metrics:
     """
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
-        try:
-            import prometheus_client as prom
-        except ImportError:
-            raise MissingExtraError(
-                "Prometheus metrics need the package prometheus-client",
-                fix="pip install prometheus-client",
-            ) from None
+        needs_prometheus()
+        import prometheus_client as prom
 
         self.registry = prom.CollectorRegistry() if registry is None else registry
         self._types: set[str] = set()

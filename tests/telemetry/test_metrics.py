@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import pytest
+from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
 from consensus.ballots import Cost, Usage
 from consensus.decisions import Decision
+from consensus.errors import MissingExtraError
+from consensus.ledger.watch.metrics import WatchMetrics
 from consensus.models.protocol import CallRecord
+from consensus.server.metrics import ServerMetrics
 from consensus.telemetry.metrics import MOST_TYPES, Metrics
 
 
@@ -60,3 +67,20 @@ def test_what_was_paid_for_earlier_is_not_counted_again() -> None:
     metrics.called([call])
     labels = {"model": "openai/gpt-5.4", "kind": "input"}
     assert metrics.registry.get_sample_value("consensus_tokens_total", labels) == 7
+
+
+@pytest.mark.parametrize(
+    ("made", "extra"),
+    [
+        (Metrics, "metrics"),
+        (ServerMetrics, "serve"),
+        (lambda: WatchMetrics(CollectorRegistry()), "metrics"),
+    ],
+    ids=["engine", "server", "watch"],
+)
+def test_without_the_package_the_extra_that_brings_it_is_named(
+    made: Callable[[], object], extra: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("consensus.telemetry._prometheus.find_spec", lambda _: None)
+    with pytest.raises(MissingExtraError, match=rf"consensus-engine\[{extra}\]"):
+        made()

@@ -1,5 +1,6 @@
-"""What would open an incident, with its evidence in plain data and in a sentence: a monitor that has
-crossed, another model or price, a model that is about to go.
+"""What would open an incident, with its evidence in plain data and in a sentence.
+
+A monitor that has crossed, another model or price than was certified, a model that is about to go.
 """
 
 from __future__ import annotations

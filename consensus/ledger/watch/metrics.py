@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from consensus.errors import MissingExtraError
 from consensus.ledger.watch.looking import Look
+from consensus.telemetry._prometheus import needs_prometheus
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -22,7 +22,7 @@ class WatchMetrics:
     ``consensus_watch_p_value``        valid at any time, by ``type`` and ``monitor``
     ``consensus_incidents_open``       by ``type`` and ``monitor``
     ``consensus_incidents_total``      opened since the process began, by ``type``, ``monitor``
-    ``consensus_demoted``              1 while a row serves by its strongest step, by ``type``
+    ``consensus_demoted``              1 while a row does not serve by its own choice, by ``type``
     ``consensus_watch_looked_at``      seconds since 1970 of the last look
     ================================== ===========================================================
 
@@ -31,13 +31,9 @@ class WatchMetrics:
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        try:
-            from prometheus_client import Counter, Gauge
-        except ImportError:
-            raise MissingExtraError(
-                "Prometheus metrics need the package prometheus-client",
-                fix="pip install prometheus-client",
-            ) from None
+        needs_prometheus()
+        from prometheus_client import Counter, Gauge
+
         by = ("type", "monitor")
 
         def gauge(name: str, text: str, labels: tuple[str, ...] = by) -> Gauge:
@@ -47,7 +43,7 @@ class WatchMetrics:
         self._p = gauge("watch_p_value", "Of no worse than the profile, valid at any time.")
         self._open = gauge("incidents_open", "Incidents that go on.")
         self._opened = Counter("consensus_incidents", "Incidents opened.", by, registry=registry)
-        self._demoted = gauge("demoted", "Rows that serve by their strongest step.", ("type",))
+        self._demoted = gauge("demoted", "Rows that do not serve by their own choice.", ("type",))
         self._at = gauge("watch_looked_at", "Time of the last look.", ())
 
     def show(self, found: Look) -> None:
@@ -55,7 +51,7 @@ class WatchMetrics:
         for series in (self._ratio, self._p, self._open, self._demoted):
             series.clear()
         for row in found.rows:
-            self._demoted.labels(row.task_type).set(row.demoted)
+            self._demoted.labels(row.task_type).set(row.demoted or row.earlier is not None)
             for reading in row.readings:
                 if math.isfinite(reading.excess.ratio):
                     self._ratio.labels(row.task_type, reading.monitor).set(reading.excess.ratio)
