@@ -21,7 +21,17 @@ from benchmarks.speed.page import Part
 from benchmarks.speed.shared import provider
 from consensus.benchmark.study import replace_sections
 
-STUDIES = ("calls", "imports", "limiter", "latency", "memory", "replay")
+STUDIES = {
+    "calls": ("speed", "Speed"),
+    "imports": ("speed-imports", "Speed of importing"),
+    "limiter": ("speed-limiter", "Speed of the limiter"),
+    "latency": ("speed-latency", "Latency"),
+    "memory": ("speed-memory", "Memory"),
+    "replay": ("replay-speed", "Speed of replay"),
+}
+"""By name: the section of RESULTS.md, and its heading."""
+
+ROUNDS = {"calls": 5, "imports": 5, "limiter": 3, "latency": 10, "memory": 1, "replay": 3}
 
 
 def _say(line: str) -> None:
@@ -29,30 +39,33 @@ def _say(line: str) -> None:
     sys.stderr.flush()
 
 
-def measure(name: str, *, quick: bool, with_peers: bool, say: Callable[[str], None]) -> Part:
+def measure(
+    name: str, *, quick: bool, with_peers: bool, rounds: int | None, say: Callable[[str], None]
+) -> Part:
     """One study."""
+    rounds = rounds or (1 if quick else ROUNDS[name])
     if name == "imports":
-        return imports.study(say, rounds=1 if quick else 5)
+        return imports.study(say, rounds=rounds)
     if name == "limiter":
-        return limiter.study(say, rounds=1 if quick else 3, seconds=1.2 if quick else 4)
+        return limiter.study(say, rounds=rounds, seconds=1.2 if quick else 4)
     if name == "memory":
         streams = ((500, True),) if quick else ((100_000, False), (20_000, True))
         return memory.study(say, streams=streams)
     if name == "replay":
-        return replay.study(say, rounds=1 if quick else 3, quick=quick)
+        return replay.study(say, rounds=rounds, quick=quick)
     with provider() as server:
         if name == "latency":
-            return waiting.study(server, say, rounds=1 if quick else 10)
+            return waiting.study(server, say, rounds=rounds)
         return calls.study(
             server,
             say,
-            rounds=1 if quick else 5,
+            rounds=rounds,
             with_peers=with_peers,
             loads=calls.QUICK if quick else calls.LOADS,
         )
 
 
-def _section(title: str, command: str, parts: list[Part]) -> str:
+def _section(title: str, command: str, part: Part) -> str:
     named = ", ".join(f"{name} {version(name)}" for name in ("anthropic", "openai", "litellm"))
     load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
     where = (
@@ -60,7 +73,7 @@ def _section(title: str, command: str, parts: list[Part]) -> str:
         f"{os.cpu_count()} cores shared with other work (load {load} at the end), {named}. "
         "Absolute figures move with the machine; take the ratios."
     )
-    return "\n\n".join([f"## {title}", where, *(part.text() for part in parts)])
+    return "\n\n".join([f"## {title}", where, part.text()])
 
 
 def main() -> None:
@@ -69,20 +82,19 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="a Markdown file whose sections are replaced")
     parser.add_argument("--quick", action="store_true", help="little of each: does it run?")
     parser.add_argument("--peers", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--rounds", type=int, help="of every study, in place of its own number")
     parser.add_argument("--only", action="append", choices=STUDIES, help="may be repeated")
     given = parser.parse_args()
     began = time.perf_counter()
-    names = [name for name in STUDIES if not given.only or name in given.only]
-    parts = {
-        name: measure(name, quick=given.quick, with_peers=given.peers, say=_say) for name in names
-    }
     command = " ".join(["python -m benchmarks.speed", *sys.argv[1:]])
-    first = [part for name, part in parts.items() if name != "replay"]
     sections = {}
-    if first:
-        sections["speed"] = _section("Speed", command, first)
-    if "replay" in parts:
-        sections["replay-speed"] = _section("Speed of replay", command, [parts["replay"]])
+    for name, (section, title) in STUDIES.items():
+        if given.only and name not in given.only:
+            continue
+        part = measure(
+            name, quick=given.quick, with_peers=given.peers, rounds=given.rounds, say=_say
+        )
+        sections[section] = _section(title, command, part)
     sys.stdout.write("\n\n".join(sections.values()) + "\n")
     if given.out is not None:
         before = given.out.read_text(encoding="utf-8")

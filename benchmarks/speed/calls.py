@@ -32,7 +32,7 @@ OURS = {"anthropic": "ours, Anthropic", "openai": "ours, OpenAI"}
 UNDER = {"anthropic": "client underneath, Anthropic", "openai": "client underneath, OpenAI"}
 SDK = {"anthropic": "anthropic SDK as it comes", "openai": "openai SDK as it comes"}
 TEN, HUNDRED, WAITING = "10 at once", "100 at once", "100 at once, 400 ms"
-LOADS = (Load(TEN, 60, 10), Load(HUNDRED, 150, 100), Load(WAITING, 300, 100, 400))
+LOADS = (Load(TEN, 40, 10), Load(HUNDRED, 120, 100), Load(WAITING, 200, 100, 400))
 QUICK = (Load(TEN, 10, 10), Load(HUNDRED, 20, 20), Load(WAITING, 20, 20, 50))
 
 Measured = Mapping[str, Mapping[str, Figures]]
@@ -149,12 +149,12 @@ def study(
     notes = [
         (
             "One decision: ten calls of about 2.5 kB with a schema, the answers read, a majority. "
-            "CPU of the whole process, threads included; medians of "
-            f"{rounds} interleaved rounds (least to greatest); the provider is a process of its own. *× SDK*: over the anthropic SDK as it "
-            "comes with `asyncio.gather`, in the same rounds. The last columns: a hundred decisions "
-            "in flight, answers after 400 ms. Slow arms do a third of the decisions in every other "
-            "round. Peers speak OpenAI's protocol, each in its own environment "
-            "(`benchmarks/speed/peers/*/requirements.txt`)."
+            f"CPU of the whole process, threads included; medians of {rounds} interleaved rounds "
+            "(least to greatest); the provider is a process of its own. *× SDK*: over the "
+            "anthropic SDK as it comes with `asyncio.gather`, in the same rounds. The last columns: a "
+            "hundred decisions in flight, answers after 400 ms. Slow arms do a third of the "
+            "decisions, but as many as are at once, in every other round. Peers speak OpenAI's "
+            "protocol, each in its own environment (`benchmarks/speed/peers/*/requirements.txt`)."
         ),
         table(head, [_row(one, measured, names) for one in running]),
     ]

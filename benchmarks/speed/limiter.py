@@ -121,8 +121,8 @@ def study(say: Callable[[str], None], *, rounds: int, seconds: float) -> Part:
         ],
         [
             (
-                f"{WAITING:,} tasks wait at {RATE} a {WINDOW_S:g} s, watched for {seconds:g} s after "
-                "all stand in the queue."
+                f"{WAITING:,} tasks wait at {RATE} a {WINDOW_S:g} s, watched for {seconds:g} s "
+                "after all stand in the queue."
             ),
             table(("", "of a core", "places moved, at most", "in one window, at most"), rows),
         ],

@@ -34,23 +34,25 @@ STRATEGIES = ("vote", "adaptive", "cascade")
 def synthetic(cases: int, folder: Path) -> RecordedRun:
     """Answers of five models of different skill, five samples each."""
     rng = np.random.default_rng(20261122)
-    options = ["A", "B", "C", "D"]
-    with RunWriter(folder, {"name": "synthetic"}) as writer:
+    options, labels = ["A", "B", "C", "D"], []
+    with RunWriter(folder, name="synthetic") as writer:
         for case in range(cases):
-            gold = options[int(rng.integers(4))]
-            writer.case({"case_id": f"c{case}", "kind": "choose", "options": options, "gold": gold})
-        rng = np.random.default_rng(1)
+            label = options[int(rng.integers(4))]
+            record = {"case_id": f"c{case}", "task_kind": "choose", "task_type": "made"}
+            writer.case({**record, "options": options, "label": label})
+            labels.append(label)
         for case, (number, model) in itertools.product(range(cases), enumerate(NAMES)):
             for sample in range(SAMPLES):
-                answer = options[int(rng.integers(4))]
+                right = rng.random() < 0.45 + 0.1 * number
+                answer = labels[case] if right else options[int(rng.integers(4))]
                 line = {
-                    "case_id": f"c{case}",
+                    "case": f"c{case}",
                     "model": model,
                     "variant": "plain",
                     "sample": sample,
                     "answer": answer,
-                    "cost": 0.001 * (number + 1),
-                    "latency": 0.4,
+                    "cost_usd": 0.001 * (number + 1),
+                    "latency_s": 0.4,
                 }
                 writer.answer(line)
     return RecordedRun.load(folder)

@@ -115,9 +115,9 @@ def study(
         ],
         [
             (
-                f"Answers take {MEDIAN_MS} ms in the median, log-normal with σ = {SIGMA:g}. {rounds} "
-                f"rounds of {at_once} decisions a row, all rows at the same time; medians of a round, "
-                "then the median of the rounds (least to greatest)."
+                f"Answers take {MEDIAN_MS} ms in the median, log-normal with σ = {SIGMA:g}. "
+                f"{rounds} rounds of {at_once} decisions a row, all rows at the same time; medians "
+                "of a round, then the median of the rounds (least to greatest)."
             ),
             table(("", "ms", "over one call", "ballots"), lines),
             *("\n".join(f"- not measured: {line}" for line in unknown),) * bool(unknown),
