@@ -138,8 +138,17 @@ class Ballot(_FromSeat):
     role: Literal["ballot", "candidate", "judge"] = "ballot"
 
 
+NOT_NEEDED = "not needed any more"
+"""How the message of a seat begins that a stopping rule cut off."""
+
+
 class Failure(_FromSeat):
     """One seat without a ballot, with the class of what went wrong."""
 
     failure: FailureClass
     message: str = ""
+
+    @property
+    def not_needed(self) -> bool:
+        """Whether nothing went wrong: a stopping rule cut it off once the others had decided."""
+        return self.failure == "cancelled" and self.message.startswith(NOT_NEEDED)

@@ -130,7 +130,9 @@ class Batching:
 
 
 def _at_once(hop: Hop) -> Hop:
-    return replace(hop, spec=hop.spec.model_copy(update={"waves": (), "stop": None}))
+    return replace(
+        hop, spec=hop.spec.model_copy(update={"waves": (), "stop": None, "hedge_after_s": None})
+    )
 
 
 def _client(

@@ -172,7 +172,12 @@ class _Steps:
             first_seat=self.seats_before,
             max_output_tokens=spec.max_output_tokens,
         )
-        own = replace(self.context, context_guard=spec.context_guard, fallbacks=spec.fallbacks)
+        own = replace(
+            self.context,
+            context_guard=spec.context_guard,
+            fallbacks=spec.fallbacks,
+            hedge_after_s=spec.hedge_after_s,
+        )
         judge = None if hop.oracle is None else (hop.oracle, oracle_of(force.table, hop.oracle))
         session = PanelSession(self.task, panel, force.book, force.gateway, own, judge)
         poll = await ORCHESTRATORS[spec.orchestrator](self.task, spec, session)

@@ -74,9 +74,17 @@ class Attempts:
         self._tape = tape if tape is not None and tape.writable else None
 
     async def make(
-        self, hop: Hop, ctx: CallContext, records: list[CallRecord], *, again: bool
+        self,
+        hop: Hop,
+        ctx: CallContext,
+        records: list[CallRecord],
+        *,
+        again: bool,
+        number: int | None = None,
     ) -> Completion:
         """One attempt. Its record is appended to ``records`` and kept before this returns.
+
+        ``number`` is the attempt's; None: the next after those in ``records``.
 
         Raises:
             ProviderError: it failed, or the breaker refused it.
@@ -90,7 +98,7 @@ class Attempts:
             ctx.decision_id,
             ctx.seat,
             ctx.purpose,
-            len(records) + 1,
+            number or len(records) + 1,
             request.model,
             hop.key,
             time.time(),
@@ -186,6 +194,7 @@ class Attempts:
         entry.settle(ctx, record.cost_pico)
         entry.permit.done(usage.total_input + usage.output)
         hop.lane.breaker.success(entry.leave)
+        hop.lane.note_output(usage.output)
         records.append(record)
         try:
             if self._tape is not None:
@@ -208,6 +217,8 @@ class Attempts:
         lane = hop.lane
         if isinstance(error, asyncio.CancelledError):
             failure: FailureClass = "cancelled"
+            if not isinstance(self._clients.client(hop.request.model), PlacedClient):
+                self._estimate(record, hop)
         elif isinstance(error, ProviderError):
             failure = error.failure
             self._describe(record, hop.request, error)
@@ -231,6 +242,18 @@ class Attempts:
         if self._sink is not None:
             await kept(self._sink, record)
         return error
+
+    def _estimate(self, record: CallRecord, hop: Hop) -> None:
+        """What a call that we cut off will be billed: nobody tells, and it is not nothing.
+
+        All of its input, and as much output as this model's answers have had here so far; before
+        the first one, all that was reserved.
+        """
+        output = hop.lane.usual_output(hop.output)
+        usage, cost = self._biller.estimate(hop.request, output)
+        if cost:
+            record.usage, record.cost_pico = usage, cost
+            record.price_basis = "estimated_usage"
 
     def _describe(self, record: CallRecord, request: Request, error: ProviderError) -> None:
         record.status = error.status
@@ -259,9 +282,11 @@ def _paid(record: CallRecord, completion: Completion) -> Paid:
 
 def _tokens_used(record: CallRecord, failure: FailureClass) -> int | None:
     """Tokens that a failed attempt took from the provider's minute; None: perhaps all of them."""
+    if failure == "cancelled":
+        return None
     if record.price_basis != "none":
         return record.usage.total_input + record.usage.output
-    return None if failure in {"timeout", "cancelled", "malformed_response"} else 0
+    return None if failure in {"timeout", "malformed_response"} else 0
 
 
 async def kept(sink: CallSink, record: CallRecord) -> None:

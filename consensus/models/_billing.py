@@ -65,6 +65,11 @@ class Biller:
             return usage, cost, "estimated_usage"
         return usage, cost, "batch" if batch else "served"
 
+    def estimate(self, request: Request, output: int) -> tuple[Usage, int]:
+        """What a request that was sent costs, with an answer of so many tokens: an estimate."""
+        usage = Usage(input=-(-request.input_bytes() // BYTES_PER_TOKEN), output=output)
+        return usage, self._prices.price(request.model).cost_pico(usage)
+
     def _substitutes(self, requested: str, served: str) -> tuple[ModelPrice, ...]:
         known = self._estimates.get((requested, served))
         if known is None:

@@ -25,6 +25,8 @@ class Lane:
     """Everything about one model that does not change from call to call."""
 
     __slots__ = (
+        "_answers",
+        "_outputs",
         "_rates",
         "_room",
         "_room_for",
@@ -42,6 +44,7 @@ class Lane:
         self.breaker = breaker
         self.retry = retry
         self.timeout_s = timeout_s
+        self._answers = self._outputs = 0
         self._rates: object = None
         self._unit_costs = (0, 0, 0)
         self._room_for: tuple[ModelPrice, int] | None = None
@@ -57,6 +60,17 @@ class Lane:
             self._room = (prices.window(model), prices.output_room(model, asked))
             self._room_for = (hop.price, asked)
         return self._room
+
+    def note_output(self, tokens: int) -> None:
+        """An answer had so many tokens."""
+        self._answers += 1
+        self._outputs += tokens
+
+    def usual_output(self, reserved: int) -> int:
+        """Tokens of a usual answer, their mean rounded up; ``reserved`` before there was one."""
+        if not self._answers:
+            return reserved
+        return min(reserved, -(-self._outputs // self._answers))
 
     def worst_pico(self, price: ModelPrice, tokens: int, output: int) -> int:
         """The most that a call of this size can cost, from whole pico-dollars a token, rounded up.

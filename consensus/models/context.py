@@ -22,6 +22,8 @@ class CallContext:
         paid: answers that this decision has paid for already, before it was cut short. They are
             used before anything is sent, and are not recorded again.
         observer: sees every call made with this context.
+        hedge_after_s: an attempt that has no answer after so long is made a second time beside the
+            first; the first answer counts. None: never.
     """
 
     decision_id: str
@@ -34,6 +36,7 @@ class CallContext:
     fallbacks: tuple[str, ...] = ()
     paid: CompletionSource | None = None
     observer: CallObserver | None = None
+    hedge_after_s: float | None = None
 
     def at(self, seat: int) -> CallContext:
         """This context for one seat."""
@@ -49,4 +52,5 @@ class CallContext:
             fallbacks=self.fallbacks,
             paid=self.paid,
             observer=self.observer,
+            hedge_after_s=self.hedge_after_s,
         )

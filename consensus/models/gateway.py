@@ -7,6 +7,7 @@ is used. What fails and may be repeated is repeated; what is exhausted goes to t
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
 from time import time
@@ -17,6 +18,7 @@ from consensus.models import retry as retrying
 from consensus.models._attempts import Attempts, kept
 from consensus.models._billing import Biller
 from consensus.models._fitting import Fitting
+from consensus.models._hedging import hedged
 from consensus.models._lanes import Hop, Lanes
 from consensus.models.breaker import BreakerSettings
 from consensus.models.context import CallContext
@@ -131,6 +133,10 @@ class Gateway:
         except ConsensusError as error:
             error.calls = tuple(records)
             raise
+        except asyncio.CancelledError as error:
+            # Who cancelled it may want to know what it has cost.
+            error.calls = tuple(records)  # type: ignore[attr-defined]
+            raise
 
     async def aclose(self) -> None:
         """Close the clients. Tape and sink belong to whoever made them."""
@@ -192,7 +198,9 @@ class Gateway:
         attempt = 1
         while True:
             try:
-                return await self._attempts.make(hop, ctx, records, again=attempt > 1)
+                if ctx.hedge_after_s is None:
+                    return await self._attempts.make(hop, ctx, records, again=attempt > 1)
+                return await hedged(self._attempts, hop, ctx, records, again=attempt > 1)
             except ProviderError as error:
                 wish = error.retry_after_s
                 if wish and error.failure in _PAUSING:

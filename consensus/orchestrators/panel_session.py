@@ -11,7 +11,7 @@ from consensus.models.prices import PriceBook
 from consensus.oracles import Oracle
 from consensus.orchestrators.checks import Judgement
 from consensus.orchestrators.judging import judge_answer, served_by
-from consensus.panel.asking import ask
+from consensus.panel.asking import Cut, ask
 from consensus.panel.book import PromptBook
 from consensus.panel.exchange import candidates_task, debate_request
 from consensus.panel.rendering import render
@@ -44,9 +44,9 @@ class PanelSession:
     context: CallContext
     oracle: tuple[str, Oracle] | None = None
 
-    async def ask(self, seat: Seat) -> Ballot | Failure:
+    async def ask(self, seat: Seat, cut: Cut | None = None) -> Ballot | Failure:
         """Put the task to one seat."""
-        return await ask(self.task, seat, self.gateway, self.context, self.book)
+        return await ask(self.task, seat, self.gateway, self.context, self.book, cut=cut)
 
     def first(self, seats: Sequence[Seat]) -> Sequence[Seat]:
         """One seat of each model whose long shared prefix its provider would cache.

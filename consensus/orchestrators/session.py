@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from consensus.ballots import Answer, Ballot, Failure
+from consensus.models.ending import end
 from consensus.orchestrators.checks import Judgement
 from consensus.orchestrators.spec import Poll, StrategySpec
 from consensus.orchestrators.together import together
+from consensus.panel.asking import Cut
 from consensus.panel.seats import Seat
 from consensus.tasks import Task
 
-__all__ = ["Orchestrator", "Session", "join_polls", "poll_seats", "sort_poll"]
+__all__ = ["Orchestrator", "Session", "join_polls", "poll_seats", "poll_until", "sort_poll"]
 
 
 class Session(Protocol):
@@ -23,8 +26,11 @@ class Session(Protocol):
         """The configured seats, in order."""
         ...
 
-    async def ask(self, seat: Seat) -> Ballot | Failure:
-        """Put the task to one seat; a seat's trouble is a failure, never an exception."""
+    async def ask(self, seat: Seat, cut: Cut | None = None) -> Ballot | Failure:
+        """Put the task to one seat; a seat's trouble is a failure, never an exception.
+
+        Cancelled once ``cut`` says why it is no longer needed, that too is a failure.
+        """
         ...
 
     def first(self, seats: Sequence[Seat]) -> Sequence[Seat]:
@@ -81,6 +87,37 @@ async def poll_seats(session: Session, seats: Sequence[Seat]) -> Poll:
     asked = {seat.index for seat in first}
     rest = (session.ask(seat) for seat in seats if seat.index not in asked)
     return sort_poll([*early, *await together(rest)])
+
+
+async def poll_until(
+    session: Session, seats: Sequence[Seat], enough: Callable[[Poll, int], str | None]
+) -> tuple[Poll, str | None]:
+    """Ask these seats all at once, until their answers are enough; cut the others off.
+
+    Args:
+        session: of the seats.
+        seats: who is asked.
+        enough: from the answers so far and the number of seats without one (at least 1) to why no
+            more is needed, or None. It is asked after each answer.
+
+    Returns:
+        What came back, with a failure (``cancelled``) of each seat that was cut off, and why.
+        Cancelled or ended by a bug of ours, it leaves no seat running.
+    """
+    cut = Cut()
+    tasks = [asyncio.create_task(session.ask(seat, cut)) for seat in seats]
+    running = set(tasks)
+    results: list[Ballot | Failure] = []
+    try:
+        while running and cut.why is None:
+            done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            results += [task.result() for task in tasks if task in done]
+            if running:
+                cut.why = enough(sort_poll(results), len(running))
+    finally:
+        await end(tasks)
+    results += [task.result() for task in tasks if task in running]
+    return sort_poll(results), cut.why
 
 
 def join_polls(first: Poll, second: Poll) -> Poll:

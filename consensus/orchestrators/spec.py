@@ -115,7 +115,9 @@ class StrategySpec(_Frozen):
     leader acts only where its calibrated prediction set at ``alpha`` holds nothing else.
     A seat that fails in one of the ways of ``escalate_on`` sends the task on to the next hop.
     ``confidence_temperature`` is T of the aggregator ``cisc``: the lower, the more the surest seats
-    weigh; large values are a plain vote.
+    weigh; large values are a plain vote. With ``latency`` fast, all seats are asked at once and
+    those that a stopping rule makes needless are cut off. ``hedge_after_s``: seconds after which a
+    call without an answer is made a second time beside the first.
     """
 
     name: str
@@ -143,6 +145,8 @@ class StrategySpec(_Frozen):
     conformal: bool = False
     escalate_on: tuple[FailureClass, ...] = ()
     confidence_temperature: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    latency: Literal["normal", "fast"] = "normal"
+    hedge_after_s: float | None = Field(default=None, gt=0, allow_inf_nan=False)
 
 
 class Poll(_Frozen):
@@ -175,8 +179,9 @@ class HopRecord(_Frozen):
 
     @property
     def unasked(self) -> int:
-        """Configured seats that a stopping rule left unasked; they are no failures."""
-        return max(self.spec.seats - len(self.ballots) - len(self.failures), 0)
+        """Configured seats that a stopping rule left unasked, or cut off; they are no failures."""
+        failed = sum(not failure.not_needed for failure in self.failures)
+        return max(self.spec.seats - len(self.ballots) - failed, 0)
 
     @property
     def counted(self) -> int:

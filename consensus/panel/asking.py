@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from consensus.ballots import Ballot, Cost, Failure, Usage
+from consensus.ballots import NOT_NEEDED, Ballot, Cost, Failure, Usage
 from consensus.errors import FailureClass, RunError, UnreadableError
 from consensus.models.protocol import CallRecord, Completion, Part, Request, Turn
 from consensus.panel.book import PromptBook
@@ -19,7 +20,7 @@ from consensus.tasks import Generate, Task
 if TYPE_CHECKING:
     from consensus.models.gateway import CallContext
 
-__all__ = ["REPAIRABLE", "Caller", "ask", "repair_request"]
+__all__ = ["REPAIRABLE", "Caller", "Cut", "ask", "repair_request"]
 
 REPAIRABLE: frozenset[FailureClass] = frozenset({"empty", "off_list", "schema", "unreadable"})
 """Answers that are worth asking for again. A refusal is an answer of its own kind, and a reply that
@@ -37,6 +38,15 @@ class Caller(Protocol):
     ) -> tuple[Completion, tuple[CallRecord, ...]]:
         """One answered call and the records of its attempts; a failure has them as ``.calls``."""
         ...
+
+
+class Cut:
+    """Says of seats that are being cancelled that they are no longer needed, and why."""
+
+    __slots__ = ("why",)
+
+    def __init__(self) -> None:
+        self.why: str | None = None
 
 
 class _Tally:
@@ -80,6 +90,7 @@ async def ask(
     book: PromptBook,
     *,
     request: Request | None = None,
+    cut: Cut | None = None,
 ) -> Ballot | Failure:
     """Put a task to a seat. An answer that cannot be read is asked for once more.
 
@@ -93,6 +104,8 @@ async def ask(
         book: the prompts.
         request: what to send in place of the rendered task (a debate's second round, say); its
             answer is read in the same way.
+        cut: once it says why, cancelling this gives a failure (``cancelled``) with what its calls
+            have cost, instead of being raised.
 
     Returns:
         A ballot; or a failure with its class where the provider, a guard, the budget, the deadline
@@ -126,6 +139,15 @@ async def ask(
     except RunError as error:
         tally.add(error.calls)
         return Failure(**tally.fields(seat), failure=error.failure, message=error.message)
+    except asyncio.CancelledError as error:
+        running = asyncio.current_task()
+        # Cancelled twice, somebody else wants it gone too.
+        if cut is None or cut.why is None or running is None or running.uncancel() > 0:
+            raise
+        tally.add(getattr(error, "calls", ()))
+        return Failure(
+            **tally.fields(seat), failure="cancelled", message=f"{NOT_NEEDED}: {cut.why}"
+        )
 
 
 def repair_request(

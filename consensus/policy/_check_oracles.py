@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from consensus.errors import PolicyError, PriceError
 from consensus.oracles import Oracle, Rubric
 from consensus.oracles.rubric import same_model
@@ -182,6 +184,15 @@ def check_latency(found: Findings, resolved: Resolved, hops: tuple[Hop, ...]) ->
             resolved.key("deadline_s"),
             f"the hops may take {total:g} s one after the other (p95), longer than this deadline",
             f"deadline_s = {total:g}, or fewer hops",
+        )
+    ends = math.inf if row.deadline_s is None else row.deadline_s
+    if row.hedge_after_s is not None and row.hedge_after_s >= ends:
+        found.add(
+            "warning",
+            "latency",
+            resolved.key("hedge_after_s"),
+            f"no call is made a second time: its decision ends after {ends:g} s",
+            "fewer seconds: about the 95th percentile of one call",
         )
     need = row.latency_need
     if need is None:

@@ -185,7 +185,7 @@ def _tested(passed: Sequence[bool], *, grid: bool) -> int:
 
 # -- what a certificate is of ----------------------------------------------------------------------
 
-_ANSWERS_DO_NOT_DEPEND_ON = {"name", "context_guard"}
+_ANSWERS_DO_NOT_DEPEND_ON = {"name", "context_guard", "hedge_after_s"}
 _ROW_FIELDS = ("criteria", "options", "scale", "output_schema", "when", "mix", "gate")
 
 
@@ -242,6 +242,8 @@ def _ways(table: PolicyTable, task_type: str) -> Iterator[tuple[Hop, ...]]:
 
 def _hop(strategy: Mapping[str, Any], checks: Sequence[Check]) -> list[Any]:
     kept = {key: strategy[key] for key in strategy if key not in _ANSWERS_DO_NOT_DEPEND_ON}
+    if kept.get("latency") == "normal":  # what was certified before there was another is the same
+        del kept["latency"]
     return [kept, [check.model_dump(mode="json") for check in checks]]
 
 

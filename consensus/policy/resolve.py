@@ -70,6 +70,7 @@ RULES = (
     "max_output_tokens",
     "cold_start",
     "latency",
+    "hedge_after_s",
 )
 """What belongs to the task and not to a panel: every hop of a row keeps it."""
 

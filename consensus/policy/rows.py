@@ -297,7 +297,15 @@ class PanelFields(Strict):
         default=None, description="Sampling temperature, for models that take one."
     )
     latency: Literal["normal", "fast"] | None = Field(
-        default=None, description="fast: all seats at once, whatever waves says."
+        default=None,
+        description="fast: all seats are asked at once, whatever waves says, and those that the "
+        "stopping rule (margin, where stop is not given) makes needless are cut off; their cost "
+        "is estimated.",
+    )
+    hedge_after_s: Amount | None = Field(
+        default=None,
+        description="Seconds after which a call without an answer is made a second time beside "
+        "the first; the first answer counts, and both are paid for.",
     )
     waves: Annotated[tuple[Count, ...], Field(strict=False, min_length=1)] | None = Field(
         default=None, description="Seats asked at a time; the last number repeats."

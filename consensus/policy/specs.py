@@ -12,6 +12,7 @@ from consensus.orchestrators.spec import (
     LEARNING,
     Aggregator,
     OrchestratorName,
+    Stopping,
     StrategySpec,
 )
 from consensus.panel.framings import PLAIN
@@ -137,8 +138,11 @@ def spec_of(
         values["aggregator"] = row.aggregator
     elif values["ballot"] == "scores":
         values["aggregator"] = "scores"
-    if row.latency == "fast" or _never_settled(row, values.get("aggregator", "majority")):
+    if _never_settled(row, values.get("aggregator", "majority")):
         values["waves"], values["stop"] = (), None
+    elif row.latency == "fast":
+        values["waves"] = ()
+        values["stop"] = Stopping() if row.stop is None else row.stop.model_dump()
     for key in StrategySpec.model_fields:
         if key in values or (alone and key in ("min_agreement", "veto")):
             continue
