@@ -83,12 +83,12 @@ def main() -> int:
                 )
             outcomes.append(outcome)
             sys.stderr.write(f"{outcome.title}: {outcome.said}\n")
-    text = page(outcomes, load)
+            text = page(outcomes, load)
+            if given.write:  # after each way: what was measured is kept if the next one fails
+                before = RESULTS.read_text(encoding="utf-8")
+                after = replace_sections(before, {"serving": text}, where=str(RESULTS))
+                RESULTS.write_text(after, encoding="utf-8")
     sys.stdout.write(f"{text}\n\n{time.monotonic() - began:.0f} s\n")
-    if given.write:
-        before = RESULTS.read_text(encoding="utf-8")
-        after = replace_sections(before, {"serving": text}, where=str(RESULTS))
-        RESULTS.write_text(after, encoding="utf-8")
     return 1 if any(line.broken for one in outcomes for line in one.lines) else 0
 
 
