@@ -34,9 +34,10 @@ def gate(kind: str) -> Callable[[], Any]:
         limits = ProviderLimits(RATE * 60, None, None, window_s=WINDOW_S)
 
         @asynccontextmanager
-        async def enter() -> AsyncIterator[None]:
+        async def enter() -> AsyncIterator[float]:
             permit = await limits.admit()
-            yield
+            # The moment of the grant: the task that waits runs a turn of the event loop later.
+            yield permit._stamp
             permit.done()
 
         return enter
@@ -59,8 +60,9 @@ async def run(kind: str, waiting: int, seconds: float) -> dict[str, float]:
     admitted: list[tuple[float, int]] = []
 
     async def call(number: int) -> None:
-        async with enter():
-            admitted.append((time.monotonic(), number))
+        async with enter() as granted:
+            at = granted if isinstance(granted, float) else time.monotonic()
+            admitted.append((at, number))
 
     calls = [asyncio.create_task(call(number)) for number in range(waiting)]
     await asyncio.sleep(WINDOW_S / 2)  # all stand in the queue, the first share has gone
