@@ -180,6 +180,8 @@ def run_rounds(
     with _started(arms, provider, say) as running:
         for load in loads:
             provider.delay(load.delay_ms)
+            for one in running:
+                one.work(load.at_once, load.at_once)  # opens the connections that this load needs
             for number in range(rounds):
                 turn = number % max(len(running), 1)
                 for one in [*running[turn:], *running[:turn]]:
