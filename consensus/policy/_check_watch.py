@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from consensus.errors import ConsensusError
 from consensus.policy._checking import Findings
-from consensus.policy.demotion import demotion_of, standing
+from consensus.policy.demotion import demotion_of, serves_by
 from consensus.policy.resolve import hops_of, resolve
 from consensus.policy.table import PolicyTable
 
@@ -33,17 +33,11 @@ def check_watch(table: PolicyTable, found: Findings) -> None:
                 f"consensus policy promote {name}",
             )
         else:
-            stands = standing(table, name)
-            by = (
-                "its strongest step"
-                if stands is None
-                else f"its certificate of {stands[1].certificate.date}"
-            )
             found.add(
                 "warning",
                 "demoted",
                 ("demoted", name),
-                f"is in force: the row serves by {by}",
+                f"is in force: the row serves by {serves_by(table, name)}",
                 f"measure it again, or consensus policy promote {name}",
             )
     for name in table.history:

@@ -34,6 +34,7 @@ __all__ = [
     "demotion_of",
     "evidence_sha256",
     "promote",
+    "serves_by",
     "standing",
 ]
 
@@ -84,6 +85,16 @@ def standing(table: PolicyTable, task_type: str) -> tuple[PolicyTable, Earned] |
     if made is None:
         made = table._routes[key] = _as_certified(table, task_type, earned)
     return (made, earned) if isinstance(made, type(table)) else None
+
+
+def serves_by(table: PolicyTable, task_type: str) -> str | None:
+    """By what a demoted row serves, in words; None where it serves by its own choice."""
+    if demotion_of(table, task_type) is None:
+        return None
+    stands = standing(table, task_type)
+    if stands is None:
+        return "its strongest step"
+    return f"its certificate of {stands[1].certificate.date}"
 
 
 def _as_certified(table: PolicyTable, task_type: str, earned: Earned) -> PolicyTable | bool:

@@ -89,18 +89,10 @@ def watch(
 
 def _demoted(table: PolicyTable) -> dict[str, str]:
     """By what each demoted row serves now."""
-    from consensus.policy.demotion import demotion_of, standing
+    from consensus.policy.demotion import serves_by
 
-    found = {}
-    for name in table.demoted:
-        if demotion_of(table, name) is not None:
-            stands = standing(table, name)
-            found[name] = (
-                "its strongest step"
-                if stands is None
-                else f"its certificate of {stands[1].certificate.date}"
-            )
-    return found
+    found = {name: serves_by(table, name) for name in table.demoted}
+    return {name: by for name, by in found.items() if by is not None}
 
 
 def _show(found: Look, *, demoted: Mapping[str, str]) -> None:

@@ -15,8 +15,8 @@ from consensus.ledger.watch.causes import Prices
 from consensus.ledger.watch.incident import Incident, mark_told, stamp
 from consensus.ledger.watch.looking import Look, look
 from consensus.ledger.watch.telling import tell, trouble
-from consensus.policy.demotion import Demotion, demote, demotion_of, standing
-from consensus.policy.history import Earned, earlier, earned_by, evidence_sha256
+from consensus.policy.demotion import Demotion, demote, demotion_of, serves_by, standing
+from consensus.policy.history import earlier, earned_by, evidence_sha256
 from consensus.policy.load import find_policy
 from consensus.policy.route import route_type
 from consensus.policy.staleness import Current
@@ -72,9 +72,7 @@ class Watcher:
         found = await asyncio.to_thread(look, self._ledger, table, prices=prices, now=now)
         at = time.time() if now is None else now
         demoted = await self._demote(table, found.open, at)
-        steps = {
-            name: _serves_by(self._table() if self._reload else table, name) for name in demoted
-        }
+        steps = {name: _told(self._table() if self._reload else table, name) for name in demoted}
         await tell(self._ledger, table.alarms, found.open, demoted=steps, now=at)
         if self._metrics is not None:
             self._metrics.show(found)
@@ -130,7 +128,12 @@ class Watcher:
                 mark = {DEMOTION: at}
                 await asyncio.to_thread(mark_told, self._ledger, wanted[name].incident_id, mark)
             earned = earned_by(table, name, order.to) if order.to else None
-            log.warning("%s serves by %s from now on (%s)", name, _words(earned), path)
+            by = (
+                "its strongest step"
+                if earned is None
+                else f"its certificate of {earned.certificate.date}"
+            )
+            log.warning("%s serves by %s from now on (%s)", name, by, path)
         if self._reload is not None:
             await self._reload()
         return tuple(orders)
@@ -181,10 +184,10 @@ def today(table: PolicyTable, ledger: Ledger, policy: str | Path | None, at: flo
     )
 
 
-def _serves_by(table: PolicyTable, task_type: str) -> str:
-    stands = standing(table, task_type)
-    if stands is not None:
-        return _words(stands[1])
+def _told(table: PolicyTable, task_type: str) -> str:
+    """What an alarm says that serves now: an earlier certificate, or the step's own name."""
+    if standing(table, task_type) is not None:
+        return serves_by(table, task_type) or ""
     return route_type(table, task_type).hops[-1].name
 
 
@@ -195,9 +198,3 @@ def _in_force(table: PolicyTable, task_type: str) -> str | None:
         return stands[1].sha256
     demoted = demotion_of(table, task_type) is not None
     return None if demoted else evidence_sha256(table.tasks[task_type])
-
-
-def _words(earned: Earned | None) -> str:
-    return (
-        "its strongest step" if earned is None else f"its certificate of {earned.certificate.date}"
-    )

@@ -18,6 +18,7 @@ from consensus.ledger.shadows import shadow_of
 from consensus.ledger.store import Ledger
 from consensus.ledger.watch.incident import Incident
 from consensus.panel.book import PromptBook
+from consensus.policy.demotion import demotion_of, serves_by
 from consensus.policy.rows import TaskRow
 from consensus.policy.staleness import Current, deaths
 from consensus.policy.table import PolicyTable
@@ -152,6 +153,7 @@ def _type(name: str, shown: Overview, table: PolicyTable, today: Current) -> dic
     escalated = _rate(whole.escalations, whole.decisions)
     ratio = table.alarms.escalation_ratio
     line = None if expected is None else expected * ratio
+    demoted = _demotion(name, table)
     return {
         "name": name,
         "known": row is not None,
@@ -166,13 +168,22 @@ def _type(name: str, shown: Overview, table: PolicyTable, today: Current) -> dic
         "profile_escalation": expected,
         "alarm_line": line,
         "over_line": None
-        if line is None or escalated["share"] is None
+        if line is None or escalated["share"] is None or demoted
         else escalated["share"] > line,
+        "demoted": demoted,
         "agreement": _rate(whole.agreed, whole.compared),
         "profile_agreement": agreeing,
         "certificate": None if row is None else _certificate(name, row, table, today),
         "over_time": [asdict(bucket) for bucket in buckets],
     }
+
+
+def _demotion(name: str, table: PolicyTable) -> dict[str, str] | None:
+    """Since when a row does not serve by its own choice, why, and by what it does."""
+    held, by = demotion_of(table, name), serves_by(table, name)
+    if held is None or by is None:
+        return None
+    return {"since": held.since, "why": held.why, "by": by}
 
 
 def _certificate(

@@ -169,6 +169,10 @@ def _attention(data: Mapping[str, Any]) -> list[dict[str, str]]:
     if dead:
         said = dead[0] if len(dead) == 1 else f"{len(dead)} task types"
         found.append(_notice("bad", f"the certificate of {said} no longer holds", "#certificates"))
+    for row in data["types"]:
+        if row["demoted"]:
+            by = row["demoted"]["by"]
+            found.append(_notice("open", f"{row['name']} is demoted: it serves by {by}", "#types"))
     over = [row["name"] for row in data["types"] if row["over_line"]]
     if over:
         said = over[0] if len(over) == 1 else f"{len(over)} task types"

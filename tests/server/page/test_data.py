@@ -15,8 +15,11 @@ from consensus.ledger.attribution import attribute
 from consensus.ledger.feedback import give_label
 from consensus.ledger.shadows import Shadow, keep_shadow
 from consensus.ledger.watch.incident import Incident, insert
-from consensus.server.page import page_data, read_page
-from tests.server.page.fixtures import DAY, EVIL, NOON, decide, table, usual
+from consensus.policy.demotion import Demotion, demote
+from consensus.policy.history import evidence_sha256
+from consensus.policy.load import load_policy
+from consensus.server.page import page_data, read_page, render_page
+from tests.server.page.fixtures import DAY, EVIL, NOON, POLICY, decide, table, usual
 
 
 @pytest.fixture
@@ -79,8 +82,6 @@ def test_escalations_stand_against_the_profile_and_its_alarm_line(
 
 
 def test_the_alarm_line_is_the_policys_own(ledger: Ledger, tmp_path: Path) -> None:
-    from tests.server.page.fixtures import POLICY
-
     usual(ledger)
     wide = table(tmp_path, POLICY + "[alarms]\nescalation_ratio = 5.0\n")
     row = of(page_data(ledger, wide), "refund")
@@ -111,6 +112,30 @@ def test_a_certificate_has_its_age_and_what_killed_it(ledger: Ledger, tmp_path: 
     assert shown["expires"] == "2027-02-01"
     # The certificate of the fixture is of another route: it must not pass for evidence.
     assert "the row was changed since it was certified" in shown["dead"]
+
+
+def test_a_demoted_row_says_since_when_why_and_by_what_it_serves(
+    ledger: Ledger, tmp_path: Path
+) -> None:
+    usual(ledger)
+    plain = table(tmp_path, POLICY.replace('owner = "payments"', "demote = true"))
+    order = Demotion(
+        since="2026-11-22T06:00:00+00:00",
+        why="61 of 200 needed another hop",
+        evidence=evidence_sha256(plain.tasks["refund"]),
+    )
+    demote(tmp_path / "policy.toml", {"refund": order})
+    data = page_data(ledger, load_policy(tmp_path / "policy.toml", strict=False))
+    shown = of(data, "refund")
+    assert shown["demoted"] == {
+        "since": order.since,
+        "why": order.why,
+        "by": "its strongest step",
+    }
+    assert shown["over_line"] is None
+    page = render_page(data)
+    assert "refund is demoted: it serves by its strongest step" in page
+    assert "61 of 200 needed another hop" in page
 
 
 def test_a_row_with_evidence_is_shown_before_its_first_decision(
