@@ -32,7 +32,7 @@ async def test_a_stream_leaves_ten_points() -> None:
 
 def test_synthetic_answers_are_five_models_with_five_samples(tmp_path: Path) -> None:
     run = replay.synthetic(4, tmp_path)
-    assert run.models == replay.NAMES
+    assert run.models() == replay.NAMES
     assert len(run.rows) == 4 * replay.MODELS * replay.SAMPLES
 
 
