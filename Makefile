@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export LITELLM_LOCAL_MODEL_COST_MAP := True
 
-.PHONY: help demo test check lint types contracts wheel study clean
+.PHONY: help demo test check lint types contracts wheel study bench-speed bench-serving bench-mutation clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -45,6 +45,15 @@ check: lint types contracts test wheel ## what CI runs
 
 study: $(STAMP) ## replay the study over the recorded data sets into benchmarks/RESULTS.md
 	$(BIN)/consensus bench study --out benchmarks/RESULTS.md
+
+bench-speed: $(STAMP) ## measure our speed beside SDKs and peers into benchmarks/RESULTS.md
+	$(BIN)/python -m benchmarks.speed --out benchmarks/RESULTS.md
+
+bench-serving: $(STAMP) ## several serving processes under faults, one killed
+	$(BIN)/python -m benchmarks.serving --write
+
+bench-mutation: $(STAMP) ## wrong edits to the code that decides: how many the tests notice
+	$(BIN)/python -m benchmarks.reliability mutation --sample 500 --seed 7 --write
 
 clean:
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
