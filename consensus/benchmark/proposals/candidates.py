@@ -17,7 +17,7 @@ from consensus.policy.history import CHOICE_KEYS
 from consensus.policy.rows import StrategyTable, TaskRow
 from consensus.policy.table import PolicyTable
 
-__all__ = ["CHOICE_KEYS", "Candidate", "choice_of", "search", "table_with"]
+__all__ = ["CHOICE_KEYS", "Candidate", "choice_of", "search", "single", "table_with"]
 
 POSTERIORS = (0.6, 0.7, 0.8, 0.9, 0.95)
 """Thresholds of a cascade that are tried."""
@@ -103,7 +103,7 @@ def search(
         fitted: calibrations of sets of models.
     """
     for model in sorted(recording.models, key=lambda m: (cost[m], m)):
-        yield Candidate(f"single {short(model)}", {"strategy": "single", "models": [model]})
+        yield single(recording, model)
     cheap = [model for model in keep if model != frontier]
     for candidate in _votes(recording, cheap):
         yield candidate
@@ -115,14 +115,26 @@ def search(
         yield from _calibrated(recording, models, calibration, frontier)
 
 
+def single(recording: Recording, model: str) -> Candidate:
+    """One call of a model, asked as the run asked."""
+    row = {"strategy": "single", "models": [model], **_form(recording)}
+    return Candidate(f"single {short(model)}", row)
+
+
 def short(model: str) -> str:
     """A model's name without its provider."""
     return model.rpartition("/")[2]
 
 
+def _form(recording: Recording) -> dict[str, Any]:
+    """The form of ballot, where the run's is not what a row has by default."""
+    return {"ballot": "scores"} if recording.asked_for_scores else {}
+
+
 def _framings(recording: Recording) -> dict[str, Any]:
     """A panel asks as the run asked: its framings are named, so that no other is dealt."""
-    return {} if recording.framings is None else {"framings": list(recording.framings)}
+    named = {} if recording.framings is None else {"framings": list(recording.framings)}
+    return {**named, **_form(recording)}
 
 
 def _available(recording: Recording, model: str) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from consensus.benchmark.proposals.candidates import (
     choice_of,
     search,
     short,
+    single,
     table_with,
 )
 from consensus.benchmark.proposals.figures import (
@@ -328,9 +329,7 @@ def _propose_row(
 ) -> RowProposal:
     recording, table = split.recording, split.table
     left_out: list[Measured] = []
-    plain = Candidate(
-        f"single {short(split.frontier)}", {"strategy": "single", "models": [split.frontier]}
-    )
+    plain = single(recording, split.frontier)
     top = _try(split, plain)
     row = table.tasks.get(recording.task_type)
     now: _Tried | None = None
@@ -486,6 +485,12 @@ def _stacks(keep: Sequence[str], frontier: str) -> list[tuple[str, ...]]:
     return sets
 
 
+def _family(split: _Type) -> Literal["scores", "stacked", "blocks"]:
+    if split.recording.asked_for_scores:
+        return "scores"
+    return "stacked" if split.learn.size >= STACK_CASES else "blocks"
+
+
 def _fit(
     run: RecordedRun, split: _Type, settings: ProposalSettings, models: Sequence[str]
 ) -> Calibration | None:
@@ -500,7 +505,7 @@ def _fit(
         return fit_calibration(
             run,
             [recorded[model] for model in models],
-            aggregator="stacked" if split.learn.size >= STACK_CASES else "blocks",
+            aggregator=_family(split),
             variant=variant,
             task_type=recording.stratum or None,
             names=called,

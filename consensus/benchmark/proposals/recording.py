@@ -13,6 +13,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, get_args
 
@@ -28,6 +29,7 @@ from consensus.benchmark.suites import Suite, load_suite
 from consensus.errors import DataError, FailureClass, SuiteError, TaskError
 from consensus.models.prices import PriceBook
 from consensus.oracles import Rubric
+from consensus.panel.answers import TIE_MARGIN
 from consensus.panel.book import PromptBook
 from consensus.panel.seats import Seat
 from consensus.tasks import KINDS, Kind, Task, parse_task
@@ -67,6 +69,7 @@ class SeatAnswer:
 
     Attributes:
         answer: None for a failure, whose class is ``failure``.
+        scores: of each of the task's options; only a seat that is asked for scores brings them.
         order: of the options as that seat saw them; empty where it is not known.
         usd: at today's price of the model; NaN where unknown.
         tokens: input (cached included), read from a cache, output, reasoning; NaN where unknown.
@@ -77,13 +80,18 @@ class SeatAnswer:
     confidence: float | None
     source: ConfidenceSource | None
     distribution: tuple[tuple[str, float], ...] | None
+    scores: tuple[tuple[str, float], ...] | None
     order: tuple[int, ...]
     usd: float
     latency_s: float
     tokens: tuple[float, float, float, float]
 
     def as_seat(self, seat: Seat) -> Ballot | Failure:
-        """The ballot or failure that this seat returns."""
+        """The ballot or failure that this seat returns.
+
+        Where it scores the options, its answer is the highest, and several that are scored alike
+        are all of them the answer, as :func:`~consensus.panel.parsing.read_ballot` reads them.
+        """
         common: dict[str, Any] = {
             "seat": seat.index,
             "model": seat.model,
@@ -101,12 +109,14 @@ class SeatAnswer:
                 calls=(),
                 usage=Usage(),
             )
+        scores = self.scores if seat.ballot == "scores" else None
         return Ballot.model_construct(
             **common,
-            answer=self.answer,
+            answer=self.answer if scores is None else _highest(scores),
             confidence=self.confidence,
             confidence_source=self.source,
             distribution=None if self.distribution is None else dict(self.distribution),
+            scores=None if scores is None else dict(scores),
             rationale="",
             earlier=(),
             role="ballot",
@@ -116,7 +126,13 @@ class SeatAnswer:
         )
 
 
-NOBODY = SeatAnswer(None, "unreadable", None, None, None, (), 0.0, 0.0, (0.0, 0.0, 0.0, 0.0))
+def _highest(scores: Sequence[tuple[str, float]]) -> Answer:
+    most = max(score for _, score in scores)
+    leaders = tuple(option for option, score in scores if score == most)
+    return leaders[0] if len(leaders) == 1 else leaders
+
+
+NOBODY = SeatAnswer(None, "unreadable", None, None, None, None, (), 0.0, 0.0, (0.0, 0.0, 0.0, 0.0))
 """A case that this model was never asked: no answer, and nothing paid."""
 
 
@@ -196,6 +212,20 @@ class Recording:
             return float(oracle.judge(outcome, given.reference).passed)
         except SuiteError:
             return 0.0
+
+    @cached_property
+    def scored(self) -> frozenset[str]:
+        """The models of whose answers any has a score for each option."""
+        return frozenset(
+            model
+            for (model, _), cases in self.answers.items()
+            if any(answer.scores is not None for samples in cases for answer in samples)
+        )
+
+    @property
+    def asked_for_scores(self) -> bool:
+        """Whether the engine itself made this run with ballots of scores: rows then ask so too."""
+        return self.framings is not None and bool(self.scored)
 
     @property
     def served(self) -> dict[str, tuple[str, ...]]:
@@ -453,6 +483,7 @@ def _seat_answer(
         confidence if 0 <= confidence <= 1 else None,
         source if 0 <= confidence <= 1 else None,
         _distribution(run, row, options, task),
+        _scores(run, row, line, options, task),
         tuple(line.get("order") or ()),
         usd,
         float(rows.latency_s[row]),
@@ -508,6 +539,29 @@ def _distribution(
         return None
     shares = scores / scores.sum()
     return tuple(zip(options, shares.tolist(), strict=True))
+
+
+def _scores(
+    run: RecordedRun, row: int, line: Mapping[str, Any], options: Sequence[str], task: Task
+) -> tuple[tuple[str, float], ...] | None:
+    """A score of each option, in the task's order; None where they are probabilities, or some lack.
+
+    A live run's own line has them to the last digit, a run's columns in single precision. Two
+    candidates that were scored without ``tie`` get it where a ballot of scores has it.
+    """
+    if run.rows.scores is None or _distribution(run, row, options, task) is not None:
+        return None
+    given = line.get("scores")
+    if not isinstance(given, list) or len(given) != len(options):
+        given = run.rows.scores[row, : len(options)].tolist()
+    at = {name: math.nan if x is None else float(x) for name, x in zip(options, given, strict=True)}
+    if task.kind == "compare" and "tie" not in at:
+        at["tie"] = math.fsum(at.values()) / 2 + TIE_MARGIN
+    if task.kind not in ("approve", "choose", "compare") or set(at) != set(task.options):
+        return None
+    if not all(math.isfinite(score) for score in at.values()):
+        return None
+    return tuple((option, at[option]) for option in task.options)
 
 
 def _usd(

@@ -26,6 +26,8 @@ from consensus.orchestrators.registry import ORCHESTRATORS
 from consensus.orchestrators.spec import HopRecord, StrategySpec
 from consensus.orchestrators.stopping import wave_sizes
 from consensus.orchestrators.vote import FIRST_WAVES
+from consensus.panel.answers import asks_scores
+from consensus.panel.asking import Cut
 from consensus.panel.book import PromptBook
 from consensus.panel.seats import Seat, build_panel
 from consensus.policy.oracles import oracle_of
@@ -127,7 +129,7 @@ class _Session:
         self.by_seat = {seat.index: answer for seat, answer in zip(panel, given, strict=True)}
         self.asked: list[SeatAnswer] = []
 
-    async def ask(self, seat: Seat) -> Ballot | Failure:
+    async def ask(self, seat: Seat, cut: Cut | None = None) -> Ballot | Failure:
         answer = self.by_seat[seat.index]
         self.asked.append(answer)
         return answer.as_seat(seat)
@@ -218,9 +220,9 @@ class _Walker:
             counted = _only_counts(way)
             said = tuple(
                 tuple(
-                    (s.answer, s.failure)
+                    (s.answer, s.failure, s.scores)
                     if counted
-                    else (s.answer, s.failure, s.confidence, s.source, s.distribution)
+                    else (s.answer, s.failure, s.scores, s.confidence, s.source, s.distribution)
                     for s in seats
                 )
                 for seats in given
@@ -257,11 +259,13 @@ class _Walker:
 
     def _given(self, case: int, panels: Sequence[Sequence[Seat]]) -> list[tuple[SeatAnswer, ...]]:
         """Which recorded answer each seat gets: in its own order of the options if there is one."""
+        task = self.recording.tasks[case]
         used: dict[tuple[str, str], set[int]] = {}
         given = []
         for panel in panels:
             hop = []
             for seat in panel:
+                self._check_form(task, seat)
                 samples = self.recording.given(case, seat.model, seat.framing)
                 name = (seat.model, seat.framing if self.recording.framings is not None else "")
                 taken = used.setdefault(name, set())
@@ -276,6 +280,15 @@ class _Walker:
                 hop.append(samples[place])
             given.append(tuple(hop))
         return given
+
+    def _check_form(self, task: Task, seat: Seat) -> None:
+        """A vote says nothing of the other options: scores that nobody gave are not invented."""
+        recording = self.recording
+        asked = asks_scores(task, seat) and seat.model in recording.models
+        if asked and seat.model not in recording.scored:
+            raise NotRecordedError(
+                f"{seat.model} was not asked for a score of each option (bench run --ballot scores)"
+            )
 
     def _refuse(self, seat: Seat, wanted: int) -> None:
         """A single case without an answer is a failed seat; a model without enough is no route."""
