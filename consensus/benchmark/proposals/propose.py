@@ -166,6 +166,9 @@ def propose(
         name = recording.task_type
         progress(f"{name}: {len(recording):,} cases, {len(recording.models)} models")
         try:
+            left = _left_out(recording)
+            if left:
+                notes.append(f"{name}: {left}")
             frontier = _frontier(recording, table, settings)
             known, unpriced = _comparable(recording, frontier)
             if unpriced:
@@ -200,6 +203,28 @@ def _notes(run: RecordedRun, path: Path) -> list[str]:
             "recording's, and policy check will ask for a run of consensus bench"
         )
     return notes
+
+
+def _left_out(recording: Recording) -> str:
+    """That some cases have no answer of some model; empty where all have.
+
+    Raises:
+        DataError: the run is of decisions of production, so that who was asked hung on the case:
+            what a cascade escalated is what its first models could not answer.
+    """
+    if not recording.left_out:
+        return ""
+    total = recording.left_out + len(recording)
+    said = f"{recording.left_out:,} of {total:,} cases were not answered by every model"
+    if recording.source.get("kind") == "ledger":
+        raise DataError(
+            f"{said}, and those that were (what was escalated, say) are no random part of "
+            "production: nothing can be proposed from them",
+            where=recording.name,
+            fix="consensus policy refresh --labelled certifies the row that serves from all of its "
+            "decisions; or --models: only those that every decision asked",
+        )
+    return f"{said} and are left out; the rest may not be a random part of them"
 
 
 def _recordings(

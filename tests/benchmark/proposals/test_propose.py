@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from datetime import date
 from pathlib import Path
 
@@ -252,3 +253,42 @@ def test_pages_hold_every_row_with_its_figures_and_escape_names(tmp_path: Path) 
 def test_equal_runs_give_equal_proposals(tmp_path: Path) -> None:
     run_on(tmp_path, 60)
     assert proposed(tmp_path) == proposed(tmp_path)
+
+
+def _escalated_only(folder: Path, share: int, source: str) -> None:
+    """As if the frontier had been asked one case of so many, and the run came from there."""
+    run_on(folder)
+    answers = folder / "run" / "answers.jsonl"
+    lines = [json.loads(line) for line in answers.read_text(encoding="utf-8").splitlines()]
+    kept = [
+        line
+        for line in lines
+        if line["model"] != "scripted/best" or int(line["case"][1:]) % share == 0
+    ]
+    answers.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+    manifest = folder / "run" / "manifest.json"
+    said = json.loads(manifest.read_text(encoding="utf-8"))
+    said["source"] = {**said.get("source", {}), "kind": source}
+    manifest.write_text(json.dumps(said), encoding="utf-8")
+
+
+def test_cases_that_not_every_model_answered_are_counted(tmp_path: Path) -> None:
+    _escalated_only(tmp_path, 2, "run")
+    assert any(
+        "refund: 80 of 160 cases were not answered by every model and are left out" in note
+        for note in proposed(tmp_path).notes
+    )
+
+
+def test_what_production_escalated_is_no_sample_to_propose_from(tmp_path: Path) -> None:
+    _escalated_only(tmp_path, 2, "ledger")
+    found = proposed(tmp_path)
+    assert not found.rows
+    assert "80 of 160 cases were not answered by every model" in found.skipped["refund"]
+    assert "policy refresh --labelled" in found.skipped["refund"]
+
+
+def test_models_that_production_asked_every_time_can_be_compared(tmp_path: Path) -> None:
+    _escalated_only(tmp_path, 2, "ledger")
+    settings = ProposalSettings(today=TODAY, models=("scripted/cheap", "scripted/good"))
+    assert proposed(tmp_path, settings).rows
