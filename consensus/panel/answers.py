@@ -19,6 +19,7 @@ from consensus.tasks import Choose, Generate, Kind, Score, Task
 
 __all__ = [
     "COMPARE_WORDS",
+    "LOCAL_REASON_CHARS",
     "MAX_LABEL_CHARS",
     "MAX_TOKEN_POINTS",
     "SCORE_SCALE",
@@ -47,6 +48,10 @@ SCORE_SCALE = (1, 10)
 TIE_MARGIN = 0.2
 """Points by which ``tie`` stands above the middle of two candidates that are scored: it leads where
 they differ by less than twice as much, so where whole scores are equal."""
+
+LOCAL_REASON_CHARS = 240
+"""The longest rationale of a model on this machine, about the 40 words that it is asked for. Its
+grammar holds it to that; a small model that loses its thread would write to its last token."""
 
 MAX_TOKEN_POINTS = 11
 """The most whole numbers on a scale that a token ballot may answer with (0 to 10)."""
@@ -179,11 +184,12 @@ def _ids(count: int) -> tuple[str, ...]:
     return tuple(f"item-{number}" for number in range(1, count + 1))
 
 
-def scores_schema(task: Task) -> dict[str, Any]:
+def scores_schema(task: Task, *, reason_chars: int | None = None) -> dict[str, Any]:
     """The JSON Schema of a ballot that scores every option; as :func:`output_schema`, one a task.
 
     Args:
         task: of kind ``approve``, ``choose`` or ``compare``.
+        reason_chars: the longest rationale, in characters; None for no bound.
     """
     words = task.options
     if isinstance(task, Choose):
@@ -191,16 +197,16 @@ def scores_schema(task: Task) -> dict[str, Any]:
         words = _numbers(len(task.labels)) if numbered else task.labels
     elif task.kind == "compare":
         words = COMPARE_WORDS[:-1]
-    return _scores_schema(words)
+    return _scores_schema(words, reason_chars)
 
 
 @lru_cache(maxsize=256)
-def _scores_schema(words: tuple[str, ...]) -> dict[str, Any]:
+def _scores_schema(words: tuple[str, ...], reason_chars: int | None) -> dict[str, Any]:
     low, high = SCORE_SCALE
     return {
         "type": "object",
         "properties": {
-            "rationale": {"type": "string"},
+            "rationale": _reason(reason_chars),
             "scores": {
                 "type": "object",
                 "properties": {
@@ -215,7 +221,11 @@ def _scores_schema(words: tuple[str, ...]) -> dict[str, Any]:
     }
 
 
-def output_schema(task: Task, *, short: bool) -> dict[str, Any]:
+def _reason(chars: int | None) -> dict[str, Any]:
+    return {"type": "string"} if chars is None else {"type": "string", "maxLength": chars}
+
+
+def output_schema(task: Task, *, short: bool, reason_chars: int | None = None) -> dict[str, Any]:
     """The JSON Schema of a structured ballot.
 
     It is the same for every seat of a task, whatever its order: providers compile a schema once
@@ -224,6 +234,7 @@ def output_schema(task: Task, *, short: bool) -> dict[str, Any]:
     Args:
         task: of any kind but ``generate``.
         short: the answer alone, without rationale and confidence.
+        reason_chars: the longest rationale, in characters; None for no bound.
     """
     if isinstance(task, Choose):
         labels = task.labels
@@ -234,12 +245,17 @@ def output_schema(task: Task, *, short: bool) -> dict[str, Any]:
         words = COMPARE_WORDS
     else:
         words = task.options
-    return _schema(task.kind, words, short, task.scale if isinstance(task, Score) else None)
+    scale = task.scale if isinstance(task, Score) else None
+    return _schema(task.kind, words, short, scale, reason_chars)
 
 
 @lru_cache(maxsize=256)
 def _schema(
-    kind: Kind, words: tuple[str, ...], short: bool, scale: tuple[float, float] | None
+    kind: Kind,
+    words: tuple[str, ...],
+    short: bool,
+    scale: tuple[float, float] | None,
+    reason_chars: int | None,
 ) -> dict[str, Any]:
     answer: dict[str, Any] = {"type": "string", "enum": list(words)}
     if scale is not None:
@@ -249,7 +265,7 @@ def _schema(
     properties: dict[str, Any] = {"answer": answer}
     if not short:
         properties = {
-            "rationale": {"type": "string"},
+            "rationale": _reason(reason_chars),
             "answer": answer,
             "confidence": {"type": "number"},
         }

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from consensus.models.protocol import Part, Request, Turn
 from consensus.panel.answers import (
+    LOCAL_REASON_CHARS,
     SCORE_SCALE,
     answer_words,
     asks_scores,
@@ -26,7 +27,7 @@ from consensus.panel.answers import (
 )
 from consensus.panel.book import PromptBook
 from consensus.panel.fencing import Fence, clean
-from consensus.panel.seats import Seat
+from consensus.panel.seats import Seat, runs_here
 from consensus.tasks import Approve, Choose, Compare, Generate, Rank, Score, Task
 
 __all__ = ["answer_form", "preview", "render"]
@@ -86,10 +87,13 @@ def render(task: Task, seat: Seat, book: PromptBook) -> Request:
     shared = prepared.shared
     parts = (shared, tail) if ordered is None else (shared, ordered, tail)
     schema = None
+    reason = LOCAL_REASON_CHARS if runs_here(seat.model) else None
     if asks_scores(task, seat):
-        schema = scores_schema(task)
+        schema = scores_schema(task, reason_chars=reason)
     elif not token:
         schema = prepared.short_schema if seat.ballot == "token" else prepared.schema
+        if reason is not None and seat.ballot != "token":
+            schema = output_schema(task, short=False, reason_chars=reason)
     return Request(
         model=seat.model,
         system=prepared.system,

@@ -21,7 +21,7 @@ from consensus.tasks import Task
 if TYPE_CHECKING:
     from consensus.panel.book import PromptBook
 
-__all__ = ["MAX_SEATS", "BallotForm", "Seat", "balanced_order", "build_panel"]
+__all__ = ["MAX_SEATS", "BallotForm", "Seat", "balanced_order", "build_panel", "runs_here"]
 
 BallotForm = Literal["structured", "token", "scores"]
 
@@ -148,7 +148,13 @@ def _panel(
 def _form(model: str, ballot: BallotForm | Literal["auto"]) -> BallotForm:
     if ballot != "auto":
         return ballot
-    return "token" if model.startswith("local/") else "structured"
+    return "token" if runs_here(model) else "structured"
+
+
+def runs_here(model: str) -> bool:
+    """Whether a model runs on this machine: its probabilities can be read, its schema is a grammar
+    that holds to the letter, and every word that it writes takes the machine's time."""
+    return model.startswith("local/")
 
 
 def _row(index: int, models: int, width: int) -> tuple[int, bool]:
