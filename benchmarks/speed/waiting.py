@@ -20,7 +20,7 @@ from consensus.errors import DeclarationError
 MEDIAN_MS, SIGMA = 400, 0.5
 ROWS = {
     "one call": 'strategy = "single"',
-    "three, waiting for all": 'strategy = "vote"\nseats = 3\nstop = "none"',
+    "three, waiting for all": 'strategy = "vote"\nseats = 3',
     "three, fast": 'strategy = "vote"\nseats = 3\nlatency = "fast"',
     "five, fast": 'strategy = "vote"\nseats = 5\nlatency = "fast"',
 }

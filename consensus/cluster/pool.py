@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -211,8 +212,8 @@ class Pool:
         for slot in slots:
             if slot.ledger is not None:
                 await asyncio.to_thread(take_in, self._ledger, slot.ledger)
-        if self._folder is not None and self._folder.is_dir() and not any(self._folder.iterdir()):
-            self._folder.rmdir()
+        if self._folder is not None and not any(self._folder.glob("*.db")):
+            shutil.rmtree(self._folder, ignore_errors=True)  # locks of workers that kept nothing
 
 
 async def _stopped(actor: Any) -> None:

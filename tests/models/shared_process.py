@@ -19,10 +19,10 @@ def store_at(url: str) -> LimitStore:
     if url.startswith("redis"):
         from consensus.models.redis_store import RedisStore
 
-        return RedisStore(url)
+        return RedisStore(url, timeout_s=15.0)
     from consensus.models.postgres_store import PostgresStore
 
-    return PostgresStore(url)
+    return PostgresStore(url, timeout_s=15.0)
 
 
 def open_notes(path: str) -> TextIO:

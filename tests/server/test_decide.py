@@ -134,7 +134,7 @@ async def test_a_client_that_hangs_up_leaves_nothing_running(tmp_path: Path) -> 
         assert ledger is not None
         paid = ledger.read(
             lambda connection: connection.exec_driver_sql(
-                "SELECT count(*) FROM calls WHERE cost_pico > 0"
+                "SELECT count(*) FROM calls WHERE failure IS NULL"
             ).scalar()
         )
         assert paid == 1, "the answer that was paid for before the hang-up is kept"

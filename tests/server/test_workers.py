@@ -61,7 +61,8 @@ def workers(
             yield client, process
     finally:
         process.kill()
-        process.communicate()
+        process.wait()
+        process.stderr.close()
 
 
 def live(client: httpx.Client) -> int:
@@ -120,7 +121,7 @@ def test_when_the_supervisor_is_killed_its_workers_end(tmp_path: Path) -> None:
     with workers(tmp_path, "--policy", "policy.toml") as (_, process):
         orphans = children(process)
         process.kill()
-        process.communicate()
+        process.wait()
 
         def gone(pid: int) -> bool:
             try:
