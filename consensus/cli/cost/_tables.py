@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from consensus.benchmark.projection import Line, Projection
     from consensus.ledger.attribution import CostReport
 
-__all__ = ["cost_table", "line_table", "split_words", "write_sheet"]
+__all__ = ["cost_table", "line_table", "parts_note", "split_words", "write_sheet"]
 
 
 def line_table(first: str, lines: Iterable[Line], total: Line | None = None) -> Table:
@@ -78,10 +78,12 @@ def cost_table(report: CostReport) -> Table:
         "failed": [f"{one.failures:,}" for _, one in rows],
         "replayed": [f"{one.replayed:,}" for _, one in rows],
         "input": [f"{one.usage.total_input:,}" for _, one in rows],
-        "cached": [f"{one.usage.cache_read:,}" for _, one in rows],
+        "cache read": [f"{one.usage.cache_read:,}" for _, one in rows],
+        "written": [f"{one.usage.cache_write + one.usage.cache_write_1h:,}" for _, one in rows],
         "output": [f"{one.usage.output:,}" for _, one in rows],
         "reasoning": [f"{one.usage.reasoning:,}" for _, one in rows],
-        "usd": [f"{one.cost_pico / PICO:.6f}" for _, one in rows],
+        "usd": [_dollars(one.cost_pico) for _, one in rows],
+        "beside": ["0" if not one.beside_pico else _dollars(one.beside_pico) for _, one in rows],
         "p50 s": [_number(one.latency_p50_s) for _, one in rows],
         "p95 s": [_number(one.latency_p95_s) for _, one in rows],
         "stronger": [_number(one.escalations) for _, one in rows],
@@ -99,6 +101,30 @@ def cost_table(report: CostReport) -> Table:
     for (key, one), *cells in zip(rows, *told.values(), strict=True):
         add_row(table, *key, *cells, style="bold" if one is report.total else "")
     return table
+
+
+def parts_note(report: CostReport) -> str | None:
+    """Which columns of the table are parts of others; None where it has none of these."""
+    usage, said = report.total.usage, []
+    if usage.total_input > usage.input:
+        said.append("cache read and written are parts of input")
+    if usage.reasoning:
+        said.append("reasoning is a part of output")
+    if report.total.beside_pico:
+        said.append(
+            "beside is the part of usd that was paid for shadows and for the frontier asked beside "
+            "decisions, and is in no saving"
+        )
+    if not said:
+        return None
+    text = "; ".join(said)
+    return f"{text[0].upper()}{text[1:]}."
+
+
+def _dollars(pico: int) -> str:
+    from consensus.ballots import PICO
+
+    return f"{pico / PICO:.6f}"
 
 
 def _number(value: float | None) -> str:

@@ -73,7 +73,7 @@ def report(
     from consensus.cli._console import note, stdout
     from consensus.cli._files import write_text
     from consensus.cli._time import moment
-    from consensus.cli.cost._tables import cost_table, write_sheet
+    from consensus.cli.cost._tables import cost_table, parts_note, write_sheet
     from consensus.ledger.attribution import attribute
     from consensus.ledger.page import safe_json
     from consensus.ledger.place import ledger_path
@@ -104,6 +104,8 @@ def report(
     out = stdout()
     if found.total.calls or found.total.replayed or found.total.decisions:
         out.print(cost_table(found))
+        if (parts := parts_note(found)) is not None:
+            out.print(parts, style="dim", markup=False, soft_wrap=True)
     else:
         note("nothing was decided in this time")
     _, head, rest = cost_verdict(found)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -40,6 +41,21 @@ def incidents(
         tell(one)
 
 
+def _grounds(evidence: Mapping[str, Any]) -> Iterator[str]:
+    """How sure it is, and what the row has earned."""
+    if evidence.get("p_value") is not None and evidence.get("limit") is not None:
+        yield f"p = {evidence['p_value']:.2g}, valid at any look; an alarm at {evidence['limit']:g}"
+    earned = [evidence.get("certificate"), *(evidence.get("before") or ())]
+    said = [
+        f"{made['status']} on {made['date']} (n = {made['n']:,}, at least {made['bound']:.1%} "
+        f"for a floor of {made['floor']:.0%})"
+        for made in earned
+        if made is not None and made.get("bound") is not None
+    ]
+    if said:
+        yield "; before that ".join(said)
+
+
 def tell(one: Incident) -> None:
     """One incident on stdout: what was found, and what to run."""
     from rich.markup import escape
@@ -50,5 +66,7 @@ def tell(one: Incident) -> None:
     state = "[bold red]open[/]" if one.open else f"[dim]ended: {escape(one.closed_by or '')}[/]"
     out.print(f"{state} {one.incident_id} since {stamp(one.opened_at)}")
     out.print(f"  {escape(one.says)}", soft_wrap=True)
+    for line in _grounds(one.evidence):
+        out.print(f"  [dim]{escape(line)}[/]", soft_wrap=True)
     if one.open and one.evidence.get("command"):
         out.print(f"  to measure it again: {escape(str(one.evidence['command']))}", soft_wrap=True)

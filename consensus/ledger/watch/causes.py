@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Protocol
 
 from consensus.errors import ConsensusError
@@ -67,7 +68,7 @@ def causes(
     """
     return [
         *_crossings(table, rows, readings, at),
-        *_served_otherwise(table, rows, seen),
+        *_served_otherwise(table, rows, seen, at),
         *_prices_changed(table, rows, prices, at),
         *_retirements(table, prices, at),
     ]
@@ -87,13 +88,16 @@ def _crossings(
                     "first_crossed_at": stamp(at),
                     **figures(reading),
                     "profile_n": 0 if row.profile is None else row.profile.n,
-                    **_history(row, name),
+                    **_history(row, name, at),
                 }
                 yield Cause(name, reading.monitor, row.key, evidence)
 
 
 def _served_otherwise(
-    table: PolicyTable, rows: Mapping[str, Baseline], seen: Mapping[tuple[str, int], Seen]
+    table: PolicyTable,
+    rows: Mapping[str, Baseline],
+    seen: Mapping[tuple[str, int], Seen],
+    at: float,
 ) -> Iterator[Cause]:
     if "served" not in table.watch.on:
         return
@@ -115,7 +119,7 @@ def _served_otherwise(
             "model": model,
             "served": sorted(others),
             "certified": was,
-            **_history(rows[name], name),
+            **_history(rows[name], name, at),
         }
         yield Cause(name, f"served:{model}", rows[name].key, evidence, now)
 
@@ -155,8 +159,8 @@ def _retirements(table: PolicyTable, prices: Prices | None, at: float) -> Iterat
             continue
         if retires is not None and retires <= last:
             evidence = {
-                "says": f"{model} retires on {retires}; {len(names)} task types ask it: "
-                f"{', '.join(names[:10])}",
+                "says": f"{model} retires on {retires}; {len(names)} task "
+                f"{'type asks' if len(names) == 1 else 'types ask'} it: {', '.join(names[:10])}",
                 "model": model,
                 "retires": retires.isoformat(),
                 "task_types": names,
@@ -207,17 +211,26 @@ def _sentence(row: Baseline, reading: Reading) -> str:
     what, unit = ("cost", "$") if reading.monitor == "cost" else ("output tokens", "")
     return (
         f"{row.task_type}: since {since} the mean {what} of {found.n:,} decisions is "
-        f"{unit}{reading.rate:.6g}; {times} the profile's {unit}{reading.profile:.6g}"
+        f"{unit}{_plain(reading.rate)}; {times} the profile's {unit}{_plain(reading.profile)}"
     )
 
 
-def _history(row: Baseline, name: str) -> dict[str, Any]:
-    """What the row has earned, and what to run."""
+def _plain(value: float) -> str:
+    """Four figures without an exponent: a person reads it."""
+    return f"{Decimal(f'{value:.4g}'):f}"
+
+
+def _history(row: Baseline, name: str, at: float) -> dict[str, Any]:
+    """What the row has earned, and what to run.
+
+    Into a folder of its own: in the certificate's, every answer is there already.
+    """
+    folder = f"runs/{name}-{_day(at)}"
     return {
         "certificate": None if row.certificate is None else _earned(row.certificate),
-        "before": [_earned(made) for made in row.before],
-        "command": f"consensus bench run SUITE --out runs/{name} && "
-        f"consensus policy propose runs/{name} --type {name}",
+        "before": [_earned(made) for made in row.before if made != row.certificate],
+        "command": f"consensus bench run SUITE --out {folder} && "
+        f"consensus policy propose {folder} --type {name}",
     }
 
 

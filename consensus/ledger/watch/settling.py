@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from consensus.ledger.watch import incident as kept
@@ -37,7 +38,7 @@ def settle(
             going[old.task_type, old.cause] = old
         else:
             kept.close(connection, old.incident_id, at=at, by=why)
-            closed.append(old)
+            closed.append(replace(old, closed_at=at, closed_by=why))
     ended = {
         (one.task_type, one.cause, one.baseline, one.evidence.get("value"))
         for one in history
@@ -54,7 +55,7 @@ def settle(
         if same is not None:
             why = "it goes on under the certificate that the row went back to"
             kept.close(connection, same.incident_id, at=at, by=why)
-            closed.append(same)
+            closed.append(replace(same, closed_at=at, closed_by=why))
         evidence = dict(one.evidence)
         if one.value is not None:
             evidence["value"] = one.value

@@ -220,7 +220,7 @@ def _incident(one: Incident) -> dict[str, Any]:
     evidence = {
         name: value
         for name, value in one.evidence.items()
-        if name not in {"says", "command"} and value is not None
+        if name not in {"says", "command", "value"} and value not in (None, [], ())
     }
     return {
         "name": one.incident_id,
@@ -238,6 +238,8 @@ def _short(value: object) -> str:
         return f"{value:.4g}"
     if isinstance(value, Mapping):
         return ", ".join(f"{name} {_short(inner)}" for name, inner in value.items())
+    if isinstance(value, list | tuple):
+        return "; ".join(_short(inner) for inner in value)
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 

@@ -20,7 +20,7 @@ from consensus.benchmark.report.templating import page_environment
 from consensus.ledger.page import clean
 from consensus.server.page import charts
 from consensus.server.page.reading import QUEUE
-from consensus.server.page.receipts import moment_text
+from consensus.server.page.receipts import FEW, moment_text
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -59,6 +59,7 @@ def render_page(data: Mapping[str, Any], *, live_s: float | None = None) -> str:
             csp=page_csp(live=live_s is not None),
             style=Markup(style),  # noqa: S704 - our own file
             script=Markup(script),  # noqa: S704 - our own file
+            few=FEW,
             unknown=words.UNKNOWN,
         )
     )
@@ -66,12 +67,12 @@ def render_page(data: Mapping[str, Any], *, live_s: float | None = None) -> str:
 
 
 def render_receipt(view: Mapping[str, Any]) -> str:
-    """A page of one receipt, which a live page takes out of it.
+    """A page of one receipt, which a live page takes out of it; it can be labelled there.
 
     Args:
         view: of :func:`~consensus.server.page.receipts.receipt_view`.
     """
-    return _small("one.html.j2", r=view)
+    return _small("one.html.j2", r=view, live_s=True)
 
 
 def render_locked() -> str:
@@ -90,6 +91,7 @@ def _small(template: str, **values: Any) -> str:
             csp=page_csp(live=True),
             style=Markup(style),  # noqa: S704 - our own file
             script=Markup(script),  # noqa: S704 - our own file
+            few=FEW,
             **values,
         )
     )

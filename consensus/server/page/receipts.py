@@ -16,11 +16,15 @@ from consensus.ledger.shadows import Shadow
 from consensus.models.protocol import CallRecord
 from consensus.orchestrators.checks import Judgement
 from consensus.panel.book import PromptBook
+from consensus.tasks import Generate, Rank, Score
 
 __all__ = ["HIDDEN", "moment_text", "receipt_view", "whole_answer"]
 
 HIDDEN = "not shown"
 """What stands for an answer that is judged text, where no text was asked for."""
+
+FEW = 8
+"""Options up to which each is a button of its own."""
 
 
 def receipt_view(
@@ -75,6 +79,7 @@ def receipt_view(
         else _frontier(decision.frontier, named=named),
         "shadow": None if shadow is None else _shadow(shadow, named=named),
         "labels": [_label(one, named=named) for one in labels],
+        "asked": _asked(receipt),
         "calls": [_call(call) for call in calls],
         "cost": {"usd": decision.cost.usd, "pico_usd": decision.cost.pico_usd},
         "input_tokens": decision.usage.total_input,
@@ -231,6 +236,26 @@ def _label(one: Label, *, named: bool) -> dict[str, Any]:
         "given": moment_text(one.created_at),
         "superseded": one.superseded_at is not None,
     }
+
+
+def _asked(receipt: Receipt) -> dict[str, Any]:
+    """What a label of this receipt may be: one of some, a number, a verdict, or what is typed."""
+    task = receipt.question()
+    if isinstance(task, Score):
+        low, high = task.scale
+        return {"by": "number", "low": low, "high": high, "words": f"from {low:g} to {high:g}"}
+    if isinstance(task, Rank):
+        return {"by": "typing", "words": "a JSON list of its items, best first"}
+    if isinstance(task, Generate):
+        # A verdict is one on an outcome.
+        judged = receipt.decision.outcome is not None
+        return {
+            "by": "verdict" if judged else "typing",
+            "words": "right, wrong, or the answer" if judged else "the answer",
+        }
+    options = list(task.options)
+    few = ", ".join(options) if len(options) <= FEW else "one of its options"
+    return {"by": "choice", "options": options, "words": few}
 
 
 def _call(call: CallRecord) -> dict[str, Any]:

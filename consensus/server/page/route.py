@@ -19,7 +19,7 @@ from starlette.responses import Response
 
 from consensus.errors import DataError, LedgerError
 from consensus.ledger.store import Ledger
-from consensus.server.errors import ApiError
+from consensus.server.errors import ApiError, no_such_receipt
 from consensus.server.keys import Caller
 from consensus.server.page.data import look_up
 from consensus.server.page.html import page_csp, render_locked, render_page, render_receipt
@@ -85,21 +85,24 @@ async def show_page(service: Service, _caller: Caller, request: Request) -> Resp
         raise ApiError(404, "no_ledger", "nothing is kept here: the engine has no ledger")
     wanted = request.query_params.get("receipt")
     if wanted is not None:
-        return await _one(service, ledger, wanted)
+        text = "text" in request.query_params
+        if text and not caller.owns(wanted):
+            raise no_such_receipt()  # as the API says it
+        return await _one(service, ledger, wanted, text=text)
     reading = await _keepers.setdefault(service, _Keeper()).page(service, ledger)
     if request.headers.get("if-none-match") == reading.tag:
         return _html("", status=304, tag=reading.tag)
     return _html(reading.html, tag=reading.tag)
 
 
-async def _one(service: Service, ledger: Ledger, wanted: str) -> Response:
+async def _one(service: Service, ledger: Ledger, wanted: str, *, text: bool) -> Response:
     def look() -> dict[str, Any]:
-        return look_up(ledger, ledger.receipt(wanted), service.engine.book, text=False)
+        return look_up(ledger, ledger.receipt(wanted), service.engine.book, text=text)
 
     try:
         view = await asyncio.to_thread(look)
     except (DataError, LedgerError):
-        raise ApiError(404, "unknown_receipt", "there is no such receipt") from None
+        raise no_such_receipt() from None
     return _html(render_receipt(view))
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from consensus.ballots import Usage
 from consensus.benchmark.proposals.model import save_proposal
 from consensus.cli import cost as command
 from consensus.errors import DeclarationError, LedgerError
@@ -17,6 +18,7 @@ from tests.benchmark.projection.test_proposed import PROFILE as MEASURED
 from tests.benchmark.projection.test_proposed import proposal
 from tests.benchmark.projection.test_replayed import ROWS, recorded
 from tests.benchmark.projection.traffic import PRICES
+from tests.ledger.records import call
 from tests.ledger.test_attribution import NOON, decide, wild
 
 AUDIT = """\
@@ -140,6 +142,25 @@ def test_report_prints_a_table_what_was_saved_and_how_it_adds_up(project_folder:
     assert "arithmetic, not a measurement" in page
     assert "The frontier was really asked beside 1 decision, which cost" in page
     assert "the groups add up to what was paid" in page
+
+
+def test_report_shows_classes_of_tokens_and_what_was_asked_beside_where_there_are_any(
+    project_folder: Path,
+) -> None:
+    with Ledger(project_folder / ".consensus" / "ledger.db") as book:
+        for purpose in ("ballot", "shadow"):
+            book.record_here(call("d", purpose=purpose))
+    told = run("report")
+    heads = told.splitlines()[0]
+    for name in ("cache read", "written", "reasoning", "beside"):
+        assert name in heads
+    assert "Cache read and written are parts of input; reasoning is a part of output" in told
+    plain = Usage(input=500, output=90)
+    with Ledger(project_folder / "plain.db") as book:
+        book.record_here(call("d", usage=plain))
+    told = run("report", "--ledger", "plain.db")
+    assert not {"cache", "written", "reasoning", "beside"} & set(told.splitlines()[0].split())
+    assert "parts of input" not in told
 
 
 def test_report_writes_a_page_and_a_sheet(project_folder: Path) -> None:

@@ -60,6 +60,7 @@ def test_a_planted_drift_opens_one_incident_with_its_evidence(
     assert evidence["e_value"] > 20
     assert evidence["certificate"]["status"] == "certified"
     assert "consensus policy propose" in evidence["command"]
+    assert "--out runs/refund_approval-2026-11-04 " in evidence["command"]
     assert "75 of 250" in found.opened[0].says
     keep(ledger, day_of(2, 50, 20))
     again = look(ledger, table, now=START + 3 * DAY)
@@ -133,6 +134,7 @@ def test_new_evidence_ends_the_incident_and_counts_anew(ledger: Ledger, tmp_path
         ledger, table_of(tmp_path / "p", profile="calls_per_decision = 2.0"), now=START + 2 * DAY
     )
     assert causes(found.closed) == ["escalation"]
+    assert not found.closed[0].open, "told as it is now, and not as it was"
     assert found.open == ()
     assert "new certificate" in str(incidents(ledger, only_open=False)[0].closed_by)
 

@@ -11,6 +11,7 @@ import pytest
 import pytest_asyncio
 
 from consensus.ledger import Ledger
+from consensus.ledger.feedback import labels_of
 from consensus.server.page import read_page, render_page
 from consensus.tasks import Choose
 from tests.server.page.browser import Browser, browser
@@ -333,3 +334,76 @@ async def test_a_page_behind_keys_asks_for_one_and_shows_nothing_to_a_wrong_one(
         assert token not in " ".join(tab.asked)
         await tab.go("about:blank")
     tab.console.clear()  # the browser notes each 401 and 403
+
+
+async def test_a_decision_that_waits_is_labelled_on_the_served_page_and_leaves_the_queue(
+    tab: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("consensus.server.page.route.LIVE_S", 0.3)
+    torn = {"scripted/a": "approve", "scripted/b": "reject"}
+    async with serving(tmp_path, torn) as served:
+        names = []
+        for subject in ("The first one.", "The second one."):
+            given = await served.decide(
+                {"type": "split", "subject": subject, "criteria": "Unused."}
+            )
+            assert given.json()["action"] == "escalate"
+            names.append(given.json()["receipt_id"])
+        await tab.size(1280, 900)
+        await tab.go(served.url + "/")
+        await tab.click(f'#queue a[href="#receipt={names[0]}"]')
+        await tab.until(OPEN)
+        shown = "document.querySelector('.receipt.open').innerText"
+        assert "The first one." not in await tab.run(shown)
+        await tab.click(".receipt.open button[data-text]")
+        await tab.until(f"{shown}.includes('The first one.')")
+        await tab.run("document.querySelector('.receipt.open [name=by]').value = 'ada'")
+        await tab.click(".receipt.open .answers button[value=reject]")
+        await tab.until(f"{shown}.includes('The next that waits')")
+        assert "The first one." in await tab.run(shown), "what was shown stays shown"
+        ledger = served.engine.ledger
+        assert isinstance(ledger, Ledger)
+        (label,) = labels_of(ledger, names[0])
+        assert (label.label, label.given_by, label.source) == ("reject", "ada", "queue")
+        assert label.inclusion == 1.0
+        await tab.click(".receipt.open .give [role=status] a")
+        await tab.until(f"document.querySelector('.receipt.open')?.id === 'receipt={names[1]}'")
+        assert await tab.run("document.querySelector('.receipt.open [name=by]').value") == "ada"
+        await tab.click(".receipt.open .answers button[value=approve]")
+        await tab.until(f"{shown}.includes('nothing else waits')")
+        await tab.until("document.getElementById('queue').hidden")
+        await tab.go("about:blank")
+
+
+async def test_a_key_that_may_not_label_another_callers_decision_is_told_so(
+    tab: Browser, tmp_path: Path
+) -> None:
+    async with serving(tmp_path, keys=True) as served:
+        other = {"authorization": f"Bearer {served.key('*')}"}
+        receipt = (await served.decide(headers=other)).json()["receipt_id"]
+        await tab.size(390, 844)
+        await tab.go(f"{served.url}/#receipt={receipt}")
+        await tab.until("!!document.getElementById('unlock')")
+        await tab.run(
+            f"document.getElementById('key').value = '{served.key('*', metrics=True)}';"
+            "document.querySelector('#unlock button').click()"
+        )
+        await tab.until(OPEN)
+        shown = "document.querySelector('.receipt.open').innerText"
+        for button in ("button[data-text]", ".answers button"):
+            await tab.click(f".receipt.open {button}")
+            await tab.until(f"{shown}.includes('another caller’s decision')")
+        assert f"consensus ledger label {receipt} LABEL" in await tab.run(shown)
+        assert "Unused, 12 days old." not in await tab.run(shown)
+        await tab.go("about:blank")
+    tab.console.clear()  # the browser notes each 404
+
+
+async def test_a_file_keeps_no_label_and_says_what_does(tab: Browser, file: str) -> None:
+    await tab.go(file)
+    await tab.click('a[href="#receipt=waiting-1"]')
+    await tab.until(OPEN)
+    shown = await tab.run("document.querySelector('.receipt.open').innerText")
+    assert "A file cannot keep a label" in shown
+    assert "consensus ledger label waiting-1 LABEL" in shown
+    assert not await tab.run("!!document.querySelector('form.give')")

@@ -148,7 +148,7 @@ def test_incidents_labels_and_shadows_have_their_place(tmp_path: Path) -> None:
     assert "refund: 5 of 14 &lt;needed&gt; another hop" in incident
     assert "<dt>e_value</dt><dd>41.23</dd>" in incident
     assert "status certified, bound 0.96" in incident
-    assert "<code>consensus bench run</code>" in incident
+    assert '<code class="copy">consensus bench run</code>' in incident
     assert "limit" not in incident
     assert "1 incident open" in page
     receipt = page[page.index('id="receipt=seen-1"') :]

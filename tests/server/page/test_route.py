@@ -102,3 +102,18 @@ async def test_the_page_of_a_ledger_on_a_server_shows_what_was_decided_and_no_pa
     assert answer.status_code == 200
     assert f'id="receipt={receipt}"' in answer.text
     assert postgres_url not in answer.text
+
+
+async def test_judged_text_is_shown_on_request_to_the_key_that_had_it_decided_alone(
+    tmp_path: Path,
+) -> None:
+    async with serving(tmp_path, keys=True) as served:
+        own, other = served.key("*", metrics=True), served.key("*", metrics=True)
+        receipt = (await served.decide(headers=bearer(own))).json()["receipt_id"]
+        place = f"/?receipt={receipt}"
+        without = await served.http.get(place, headers=bearer(own))
+        shown = await served.http.get(f"{place}&text=1", headers=bearer(own))
+        refused = await served.http.get(f"{place}&text=1", headers=bearer(other))
+    assert TASK["subject"] not in without.text
+    assert TASK["subject"] in shown.text
+    assert (refused.status_code, said(refused)) == (404, "no_such_receipt")

@@ -1,6 +1,6 @@
 "use strict";
 // Everything shown is in the page already; this opens receipts, remembers the light, filters rows,
-// and, where the page is served, fetches the page again and puts in what changed.
+// and, where the page is served, fetches the page again, puts in what changed, and gives labels.
 (() => {
   const at = (id) => document.getElementById(id);
   const root = document.documentElement;
@@ -14,9 +14,10 @@
   };
   let key = store("consensus-key");
   let tag = null;
-  const fetched = async (receipt) => {
+  const fetched = async (receipt, whole) => {
     const url = new URL(location.pathname, location.href);
     const headers = key ? { authorization: `Bearer ${key}` } : {};
+    if (whole) url.searchParams.set("text", "1");
     if (receipt) url.searchParams.set("receipt", receipt);
     else if (tag) headers["if-none-match"] = tag;
     const answer = await fetch(url, { cache: "no-store", credentials: "omit", headers });
@@ -88,6 +89,10 @@
         if (!at(article.id)) at("receipts").append(document.adoptNode(article));
       }
     };
+    const signed = (article) => {
+      const by = article.querySelector("form.give [name=by]");
+      if (by && !by.value) by.value = store("consensus-by") || "";
+    };
     const opened = async () => {
       const wanted = hash();
       for (const old of document.querySelectorAll(".receipt.open")) {
@@ -119,6 +124,7 @@
         at("receipts").append(article);
       }
       if (hash() !== wanted) return;
+      signed(article);
       article.classList.add("open");
       article.setAttribute("aria-modal", "true");
       behind(true);
@@ -127,7 +133,7 @@
     document.addEventListener("click", (event) => {
       const link = event.target.closest("a");
       if (link && link.hash.startsWith("#receipt=")) {
-        cameFrom = link;
+        if (!link.closest(".receipt")) cameFrom = link;
       } else if (!event.target.closest(".receipt") && document.querySelector(".receipt.open")) {
         location.hash = "#decisions";
       }
@@ -138,8 +144,77 @@
     addEventListener("hashchange", opened);
     if (hash().startsWith("receipt=")) opened();
 
-    // -- live --------------------------------------------------------------------------------------
     if (!live) return;
+
+    // -- labels ------------------------------------------------------------------------------------
+    root.classList.add("gives");
+    const why = (error) => ({
+      401: "The server does not know this key.",
+      404: "This key may not do so with another caller’s decision; the command below may.",
+    })[error.message] || (/^\d+$/.test(error.message) ? `The server said ${error.message}.` : "The server does not answer.");
+    const again = async (id, text) => {
+      const page = await fetched(id, text);
+      const old = at(`receipt=${id}`);
+      const fresh = document.adoptNode(page.querySelector("article.receipt"));
+      if (old.classList.contains("open")) {
+        fresh.classList.add("open");
+        fresh.setAttribute("aria-modal", "true");
+      }
+      signed(fresh);
+      const top = old.scrollTop;
+      old.replaceWith(fresh);
+      fresh.scrollTop = top;
+      return fresh;
+    };
+    const kept = async (form, value) => {
+      const id = form.dataset.label;
+      const by = form.elements.by.value.trim();
+      const label = { number: Number(value), verdict: value === "right" };
+      const body = { receipt_id: id, label: label[form.dataset.by] ?? value };
+      if (by) body.by = store("consensus-by", by);
+      // Every escalated decision waits for a person: that is its chance to be looked at.
+      if (form.dataset.waits) Object.assign(body, { source: "queue", probability: 1 });
+      const answer = await fetch(new URL("v1/feedback", location.href), {
+        method: "POST", cache: "no-store", credentials: "omit", body: JSON.stringify(body),
+        headers: { "content-type": "application/json", ...(key ? { authorization: `Bearer ${key}` } : {}) },
+      });
+      if (!answer.ok) throw new Error(String(answer.status));
+      for (const link of document.querySelectorAll("#queue tbody a")) {
+        if (link.hash === `#receipt=${id}`) link.closest("tr").remove();
+      }
+      const status = (await again(id, form.dataset.shown)).querySelector(".give [role=status]:not(span)");
+      const next = document.querySelector("#queue tbody a");
+      status.textContent = next ? "Kept. " : "Kept; nothing else waits.";
+      if (next) {
+        const link = document.createElement("a");
+        link.href = next.hash;
+        link.textContent = "The next that waits";
+        status.append(link);
+        link.focus();
+      } else status.closest("article").focus();
+    };
+    document.addEventListener("submit", async (event) => {
+      const form = event.target;
+      if (!form.matches("form.give")) return;
+      event.preventDefault();
+      const status = form.querySelector("[role=status]");
+      const buttons = form.querySelectorAll("button");
+      for (const one of buttons) one.disabled = true;
+      status.textContent = "";
+      try {
+        await kept(form, form.elements.label ? form.elements.label.value : event.submitter.value);
+      } catch (error) { status.textContent = why(error); }
+      for (const one of buttons) one.disabled = false;
+    });
+    document.addEventListener("click", async (event) => {
+      const id = event.target.dataset?.text;
+      if (!id) return;
+      try {
+        (await again(id, true)).focus();
+      } catch (error) { event.target.parentNode.querySelector("[role=status]").textContent = why(error); }
+    });
+
+    // -- live --------------------------------------------------------------------------------------
     const status = at("live");
     const pause = at("pause");
     let wait = live;
