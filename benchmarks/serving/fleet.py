@@ -131,6 +131,8 @@ def provider(folder: Path, seed: int) -> Iterator[Provider]:
     finally:
         process.kill()
         process.wait()
+        for pipe in filter(None, (process.stdin, process.stdout)):
+            pipe.close()
 
 
 @dataclass(slots=True)
@@ -203,6 +205,8 @@ def fleet(
             server.terminate()
         for server in found.servers:
             server.wait(60)
+            assert server.stderr is not None
+            server.stderr.close()
 
 
 def _url_of(server: subprocess.Popen[str], log: Path) -> str:

@@ -1,28 +1,11 @@
-"""The serving benchmark, small: faults, a kill, and every promise checked."""
+"""What the serving benchmark counts with; `make bench-serving` runs it whole."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import pytest
 
 from benchmarks.serving.checks import at_once, fullest
 from benchmarks.serving.provider import FAULTS, fault_of
-from benchmarks.serving.run import run
-from tests.servers.real import Postgres
-
-pytestmark = [pytest.mark.waits]
-
-
-@pytest.mark.needs("postgres")
-async def test_two_workers_one_of_them_killed_keep_every_promise(
-    postgres_server: Postgres, tmp_path: Path
-) -> None:
-    outcome = await run(
-        postgres_server, tmp_path, decisions=400, processes=2, at_once=32, workers=True
-    )
-    assert [line for line in outcome.lines if line.broken] == []
-    assert all(line.checked for line in outcome.lines)
 
 
 def test_the_fullest_stretch_is_found_wherever_it_lies() -> None:
