@@ -25,6 +25,7 @@ from consensus.orchestrators.checks import Judgement
 from consensus.orchestrators.pairs import pairs
 from consensus.orchestrators.ranking import fit_strengths, wins_of
 from consensus.orchestrators.spec import ColdStart, StrategySpec
+from consensus.panel.asking import Cut
 from consensus.panel.seats import Seat
 from consensus.statistics import paired_bootstrap
 from consensus.tasks import Rank
@@ -96,7 +97,7 @@ class _Recorded:
             answer = (one, other) if better == one else (other, one)
         return Ballot(**about, answer=answer)
 
-    async def ask(self, seat: Seat) -> Ballot | Failure:
+    async def ask(self, seat: Seat, cut: Cut | None = None) -> Ballot | Failure:
         raise NotImplementedError("a recording of pairs has no whole lists")
 
     def first(self, seats: Sequence[Seat]) -> Sequence[Seat]:

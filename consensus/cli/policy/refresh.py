@@ -124,8 +124,8 @@ def refresh(
         if run is not None or new_model is not None:
             raise typer.BadParameter("--labelled asks no model and needs no --run")
         from consensus.benchmark.proposals.renewing import LabelSettings, renew
-        from consensus.cli.ledger._shared import opened
         from consensus.cli._time import moment
+        from consensus.cli.ledger._shared import opened
 
         settings = LabelSettings(
             datetime.now(UTC).date(),
