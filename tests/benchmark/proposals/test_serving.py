@@ -69,6 +69,7 @@ async def _decide(table: PolicyTable, made: Recording) -> list[Decision]:
             "cascade": {"accept": "agreement", "thresholds": [1.0]},
         },
         {"strategy": "vote", "models": ALL, "seats": 3, "framings": ["plain"], "waves": [2, 1]},
+        {"strategy": "vote", "models": ALL, "seats": 3, "framings": ["plain"], "latency": "fast"},
     ],
 )
 def test_a_row_does_on_the_recording_what_the_engine_does_live(
