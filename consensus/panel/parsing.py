@@ -345,7 +345,7 @@ def _ranking(task: Rank, seat: Seat, words: Sequence[str], value: Any) -> tuple[
         order.append(position)
     if len(set(order)) < len(order):
         raise _no("the list holds an id twice", "schema")
-    if len(order) < len(words):
+    if len(order) < (len(words) if task.top is None else task.top):
         raise _no(f"the list holds {len(order)} of {len(words)} ids", "schema")
     return tuple(task.items[seat.order[position]] for position in order)
 

@@ -281,6 +281,13 @@ def test_a_ranking_holds_every_id_exactly_once(answer: Any, expected: str) -> No
     assert failure(RANK, ballot(answer)) == expected
 
 
+def test_where_the_best_few_are_wanted_a_list_may_end_after_them() -> None:
+    task = RANK.model_copy(update={"top": 2})
+    assert read(task, ballot(["item-2", "item-4"])).answer == ("beta", "delta")
+    assert read(task, ballot(["item-2", "item-4", "item-1"])).answer == ("beta", "delta", "alpha")
+    assert failure(task, ballot(["item-2"])) == "schema"
+
+
 # -- scores ----------------------------------------------------------------------------------------
 
 
@@ -374,7 +381,7 @@ def test_probabilities_are_mapped_back_through_the_seats_order() -> None:
 
 
 @given(
-    weights=st.lists(st.floats(0.001, 1), min_size=3, max_size=3, unique=True),
+    weights=st.lists(st.integers(1, 1000).map(float), min_size=3, max_size=3, unique=True),
     seat=st.integers(0, 5),
     task=st.sampled_from([CHOOSE, COMPARE]),
 )
