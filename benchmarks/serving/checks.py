@@ -195,7 +195,8 @@ def _budgets(
         Line("the budget that all processes share", len(kept.calls), int(paid > cap_usd), seen)
     ]
     for key, budget in key_budgets.items():
-        own = [one.usd for one in answered if one.key == key]
+        # What is sent again is answered with the same receipt, and costs nothing more.
+        own = list({one.receipt: one.usd for one in answered if one.key == key}.values())
         most = max((drive.most[key] for drive in drives), default=0)
         dearest = max(own, default=0.0)
         over = sum(own) - budget
