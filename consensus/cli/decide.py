@@ -36,8 +36,8 @@ crash the same command takes up the batches under way
   consensus decide refund_approval --input tasks.jsonl --output decisions.jsonl --batch
 
 [bold]A very long file[/], by several processes on Ray (an extra), here or at RAY_ADDRESS. It pays
-where the processor is the limit: hundreds of decisions a second and more. Where it is the
-provider's limits, or the file is short (Ray takes seconds to start), it brings nothing
+where the processor of one process is the limit. Where it is the provider's limits, or the file is
+short (Ray takes seconds to start), it brings nothing
 
   consensus decide refund_approval --input tasks.parquet --output decisions.parquet \\
       --engine ray --workers 8 --max-usd 500
