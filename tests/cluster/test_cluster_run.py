@@ -178,7 +178,7 @@ async def test_a_run_stops_at_its_cap_and_another_engine_goes_on_where_it_stoppe
     calls, receipts = kept(tmp_path / "ledger.db")
     paid = sum(call.cost_pico for call in calls)
     assert 0 < paid <= cap * 10**12
-    assert 0 < len(receipts) < 60
+    assert len(receipts) < 60
     assert not (tmp_path / "out.jsonl").exists()
 
     asked = len(provider.requests)
