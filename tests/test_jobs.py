@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -225,6 +227,12 @@ seats = 5
 """
 
 
+def decided_in(ledger: Path) -> int:
+    """Decisions that are on disk, seen from outside."""
+    with closing(sqlite3.connect(f"file:{ledger}?mode=ro", uri=True)) as connection:
+        return int(connection.execute("SELECT count(*) FROM decisions").fetchone()[0])
+
+
 def test_a_killed_run_goes_on_and_pays_no_arrived_answer_twice(tmp_path: Path) -> None:
     """kill -9 in the middle of a file, against a provider that counts."""
     provider = LoopbackProvider(latency_s=0.05).start()
@@ -242,7 +250,7 @@ def test_a_killed_run_goes_on_and_pays_no_arrived_answer_twice(tmp_path: Path) -
             "CONSENSUS_LEDGER": str(tmp_path / "ledger.db"),
         }
         first = subprocess.Popen(command, cwd=tmp_path, env=env, stdout=subprocess.DEVNULL)
-        while len(provider.requests) < 200:
+        while len(provider.requests) < 200 or not decided_in(tmp_path / "ledger.db"):
             assert first.poll() is None, "finished before it could be killed"
             time.sleep(0.01)
         killed_at = time.time()
@@ -262,10 +270,10 @@ def test_a_killed_run_goes_on_and_pays_no_arrived_answer_twice(tmp_path: Path) -
         for entry in provider.requests:
             answered.setdefault(entry.key, []).append(entry.ended or time.time())
         assert len(answered) == 400
-        # What arrived before the kill (a moment is left for reading and committing) is not
+        # What arrived before the kill (time is left for a busy machine to commit it) is not
         # asked again; what was under way may be.
         twice = [times[0] for times in answered.values() if len(times) > 1]
-        assert all(first_end > killed_at - 0.5 for first_end in twice)
+        assert all(first_end > killed_at - 2.0 for first_end in twice)
         # 20 under way, and at most as many whose answers were on the way to the disk.
         assert len(twice) <= 40
         assert "planted" not in (tmp_path / "out.jsonl").read_text()
