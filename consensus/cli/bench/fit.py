@@ -152,9 +152,10 @@ def fit(
     run = _labelled(ledger, task_type) if data is None else load_run(data, unstable=unstable)
     for reason, count in sorted(run.report.broken.items()):
         note(f"warning: {count:,} broken rows are left out ({reason})")
+    members = [name.strip() for name in panel.split(",") if name.strip()]
     fitted = fit_calibration(
         run,
-        [name.strip() for name in panel.split(",") if name.strip()],
+        members,
         aggregator=aggregator,  # type: ignore[arg-type] # checked above
         seats=seats,
         variant=variant,
@@ -176,7 +177,7 @@ def fit(
             raise DataError(f'"{waves}" are no waves', where="--waves", fix="--waves 3,2")
         stopping = fit_stop(
             run,
-            [name.strip() for name in panel.split(",") if name.strip()],
+            members,
             evidence=stop,  # type: ignore[arg-type] # checked above
             seats=seats,
             variant=variant,
