@@ -1,29 +1,23 @@
-"""Claude models through the ``anthropic`` SDK.
-
-The SDK does what it is good at (credentials, endpoint, headers, connections, error classes); the
-body goes out and the answer comes in as bytes of our own, which saves a third of the SDK's time a
-call. One attempt per call: the gateway retries.
-"""
+"""Claude models through the ``anthropic`` SDK."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
-import math
 import time
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from consensus.ballots import Usage
-from consensus.errors import ProviderError
-from consensus.models._http import aiohttp_client
+from consensus.errors import FailureClass, ProviderError
+from consensus.models._http import Answer
+from consensus.models._sdk_client import SdkClient
 from consensus.models.errors_map import provider_error, rate_headers
 from consensus.models.instructions import schema_instruction
-from consensus.models.prices import PriceBook
 from consensus.models.protocol import Completion, Request, Turn
 
 if TYPE_CHECKING:
-    import httpx2
+    from types import ModuleType
+
     from anthropic import AsyncAnthropic
 
 __all__ = ["AnthropicClient", "read_usage"]
@@ -52,7 +46,7 @@ class _Asked(NamedTuple):
     schema: dict[str, Any]
 
 
-class AnthropicClient:
+class AnthropicClient(SdkClient):
     """Calls ``anthropic/…`` models; a :class:`~consensus.models.protocol.ModelClient`.
 
     - An output schema is enforced by the API (``output_config``) where the price map says that the
@@ -72,24 +66,6 @@ class AnthropicClient:
         concurrency: the size of the connection pool.
         prices: says what each model can do.
     """
-
-    def __init__(
-        self,
-        *,
-        api_key: str | None = None,
-        base_url: str | None = None,
-        concurrency: int = 100,
-        prices: PriceBook,
-    ) -> None:
-        self._api_key = api_key or None
-        self._base_url = base_url or None
-        self._concurrency = concurrency
-        self._prices = prices
-        self._sdk: AsyncAnthropic | None = None
-
-    async def prepare(self) -> None:
-        """Import the SDK now, in a thread: over a second that no deadline should have to pay."""
-        await asyncio.to_thread(_import_sdk)
 
     async def complete(self, request: Request, *, timeout_s: float) -> Completion:
         """Send one request, once. ``timeout_s`` covers all of it, from connect to the last byte.
@@ -120,59 +96,56 @@ class AnthropicClient:
         # A token is at least one byte; the rest is room for the API's own framing.
         return request.input_bytes() + 16 * (len(request.turns) + 2)
 
-    async def aclose(self) -> None:
-        """Close the connections."""
-        sdk, self._sdk = self._sdk, None
-        if sdk is not None:
-            await sdk.close()
-
-    def _client(self) -> AsyncAnthropic:
-        if self._sdk is None:
-            import httpx2
-            from anthropic import AsyncAnthropic
-
-            self._sdk = AsyncAnthropic(
-                api_key=self._api_key,
-                base_url=self._base_url,
-                max_retries=0,
-                open_telemetry=False,
-                http_client=aiohttp_client(httpx2, concurrency=self._concurrency),
-            )
-        return self._sdk
-
-    async def _post(
-        self, path: str, body: dict[str, Any], model: str, timeout_s: float
-    ) -> httpx2.Response:
-        if self._sdk is None:
-            await self.prepare()
+    def _modules(self) -> tuple[ModuleType, ModuleType]:
+        import aiohttp  # noqa: F401
         import anthropic
         import httpx2
 
-        error: ProviderError
-        try:
-            async with asyncio.timeout(timeout_s if math.isfinite(timeout_s) else None):
-                return await self._client().post(
-                    path,
-                    cast_to=httpx2.Response,
-                    content=json.dumps(body, ensure_ascii=False).encode(),
-                )
-        except TimeoutError:
-            error = _failed(model, "timeout", f"sent no answer within {timeout_s:.3g} s")
-        except anthropic.APIStatusError as caught:
-            error = _translate_status(caught, model)
-        except anthropic.APITimeoutError:
-            error = _failed(model, "connection", "could not be reached in time")
-        except anthropic.APIConnectionError:
-            error = _failed(model, "connection", "closed or refused the connection")
-        except anthropic.AnthropicError:  # what is left are credentials it cannot use
-            error = _failed(model, "auth", _NO_KEY, again=False)
-        except TypeError as caught:  # the SDK's way of saying that it found no credentials at all
-            if "authentication" not in str(caught):
-                raise
-            error = _failed(model, "auth", _NO_KEY, again=False)
-        # Raised here and not above, so that it carries no context: the SDK's own exceptions hold
-        # the request, with its key and the judged text.
-        raise error
+        # At its debug level the SDK logs requests, and so the judged text, whole.
+        for name in ("anthropic", "httpx2"):
+            logger = logging.getLogger(name)
+            if logger.level == logging.NOTSET:
+                logger.setLevel(logging.WARNING)
+        return anthropic, httpx2
+
+    def _connect(self, http_client: Any, model: str) -> AsyncAnthropic:
+        from anthropic import AsyncAnthropic
+
+        return AsyncAnthropic(
+            api_key=self._api_key,
+            base_url=self._base_url,
+            max_retries=0,
+            open_telemetry=False,
+            http_client=http_client,
+        )
+
+    def _fixed(self, sdk: AsyncAnthropic) -> bool:
+        return sdk.credentials is None
+
+    def _failed(
+        self, model: str, failure: FailureClass, what: str, *, again: bool = True
+    ) -> ProviderError:
+        return provider_error(_PROVIDER, model=model, failure=failure, retryable=again, what=what)
+
+    def _translated(self, caught: Any, model: str) -> ProviderError:
+        return provider_error(
+            _PROVIDER,
+            model=model,
+            status=caught.status_code,
+            kinds=(caught.type,),
+            prose=caught.api_message,
+            headers=caught.response.headers,
+            request_id=caught.request_id,
+        )
+
+    def _undeclared(self, caught: Exception, model: str) -> ProviderError | None:
+        from anthropic import AnthropicError
+
+        # A TypeError is the SDK's way of saying that it found no credentials at all.
+        missing = isinstance(caught, TypeError) and "authentication" in str(caught)
+        if missing or isinstance(caught, AnthropicError):
+            return self._failed(model, "auth", _NO_KEY, again=False)
+        return None
 
     def _shape(self, request: Request) -> _Asked:
         """How the output schema is put to this model."""
@@ -229,7 +202,7 @@ class AnthropicClient:
         return messages
 
     def _read(
-        self, request: Request, asked: _Asked, response: httpx2.Response, latency_s: float
+        self, request: Request, asked: _Asked, response: Answer, latency_s: float
     ) -> Completion:
         request_id = response.headers.get("request-id")
         try:
@@ -347,33 +320,3 @@ def _native_schema(schema: dict[str, Any]) -> dict[str, Any] | None:
         return transform_schema(schema)
     except (AssertionError, TypeError, ValueError, AttributeError, KeyError):
         return None
-
-
-def _failed(
-    model: str, failure: Literal["timeout", "connection", "auth"], what: str, *, again: bool = True
-) -> ProviderError:
-    return provider_error(_PROVIDER, model=model, failure=failure, retryable=again, what=what)
-
-
-def _translate_status(caught: Any, model: str) -> ProviderError:
-    return provider_error(
-        _PROVIDER,
-        model=model,
-        status=caught.status_code,
-        kinds=(caught.type,),
-        prose=caught.api_message,
-        headers=caught.response.headers,
-        request_id=caught.request_id,
-    )
-
-
-def _import_sdk() -> None:
-    """Over a second of imports: in a thread, for the event loop must not stand still for them."""
-    import aiohttp  # noqa: F401
-    import anthropic  # noqa: F401
-
-    # At its debug level the SDK logs requests, and so the judged text, whole.
-    for name in ("anthropic", "httpx2"):
-        logger = logging.getLogger(name)
-        if logger.level == logging.NOTSET:
-            logger.setLevel(logging.WARNING)

@@ -1,24 +1,21 @@
 """Models behind OpenAI's chat completions, through the ``openai`` SDK.
 
-OpenAI itself, and every server that speaks its protocol. As with Anthropic's client the SDK does
-credentials, endpoint, headers, connections and error classes, while the body goes out and the
-answer comes in as bytes of our own: an eighth of what the same call costs through litellm. What is
-sent is what litellm would send; models that want another of OpenAI's endpoints are left to it.
+OpenAI itself, and every server that speaks its protocol. What is sent is what litellm would send;
+models that want another of OpenAI's endpoints are left to it.
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
-import math
 import os
 import re
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from consensus.errors import ProviderError
-from consensus.models._http import aiohttp_client
+from consensus.errors import FailureClass, ProviderError
+from consensus.models._http import Answer
+from consensus.models._sdk_client import SdkClient
 from consensus.models.chat_completions import (
     TOP_LOGPROBS,
     completion_of,
@@ -37,7 +34,8 @@ from consensus.models.prices import PriceBook
 from consensus.models.protocol import Completion, Request
 
 if TYPE_CHECKING:
-    import httpx
+    from types import ModuleType
+
     from openai import AsyncOpenAI
 
     from consensus.models.litellm_client import LiteLLMClient
@@ -48,7 +46,7 @@ _THINKING: Final = ("gpt-5", "gpt-6")
 _O_SERIES: Final = re.compile(r"o\d")
 
 
-class OpenAIClient:
+class OpenAIClient(SdkClient):
     """Calls models by chat completions; a :class:`~consensus.models.protocol.ModelClient`.
 
     - An output schema goes out as ``response_format`` where the price map says that the model can
@@ -77,17 +75,9 @@ class OpenAIClient:
         concurrency: int = 100,
         prices: PriceBook,
     ) -> None:
+        super().__init__(api_key=api_key, base_url=base_url, concurrency=concurrency, prices=prices)
         self._provider = provider
-        self._api_key = api_key or None
-        self._base_url = base_url or None
-        self._concurrency = concurrency
-        self._prices = prices
-        self._sdk: AsyncOpenAI | None = None
         self._others: LiteLLMClient | None = None
-
-    async def prepare(self) -> None:
-        """Import the SDK now, in a thread: over a second that no deadline should have to pay."""
-        await asyncio.to_thread(_import_sdk)
 
     async def complete(self, request: Request, *, timeout_s: float) -> Completion:
         """Send one request, once. ``timeout_s`` covers all of it, from connect to the last byte.
@@ -98,7 +88,9 @@ class OpenAIClient:
         if is_embedding(request) or self._prices.fact(request.model, "mode") not in {None, "chat"}:
             return await self._litellm().complete(request, timeout_s=timeout_s)
         started = time.perf_counter()
-        response = await self._post(self._body(request), request.model, timeout_s)
+        response = await self._post(
+            "/chat/completions", self._body(request), request.model, timeout_s, _JSON
+        )
         return _read(request, response, time.perf_counter() - started)
 
     async def count_tokens(self, request: Request) -> int:
@@ -107,10 +99,8 @@ class OpenAIClient:
 
     async def aclose(self) -> None:
         """Close the connections."""
-        sdk, self._sdk = self._sdk, None
+        await super().aclose()
         others, self._others = self._others, None
-        if sdk is not None:
-            await sdk.close()
         if others is not None:
             await others.aclose()
 
@@ -126,56 +116,51 @@ class OpenAIClient:
             )
         return self._others
 
-    def _client(self) -> AsyncOpenAI:
-        if self._sdk is None:
-            import httpx
-            from openai import AsyncOpenAI
-
-            variable = f"{self._provider.upper().replace('-', '_')}_API_KEY"
-            base_url = self._base_url or endpoint(self._provider)
-            key = self._api_key or os.environ.get(variable) or None
-            if key is None and base_url is not None:
-                key = "none"  # servers of one's own seldom ask for a key; the SDK insists on one
-            if key is None:
-                raise failed(
-                    f"{self._provider}/", "auth", f"needs a key: set {variable}", again=False
-                )
-            self._sdk = AsyncOpenAI(
-                api_key=key,
-                base_url=base_url,
-                max_retries=0,
-                timeout=None,
-                http_client=aiohttp_client(httpx, concurrency=self._concurrency),
-            )
-        return self._sdk
-
-    async def _post(self, body: dict[str, Any], model: str, timeout_s: float) -> httpx.Response:
-        if self._sdk is None:
-            await self.prepare()
+    def _modules(self) -> tuple[ModuleType, ModuleType]:
+        import aiohttp  # noqa: F401
         import httpx
         import openai
+        from openai.resources import chat  # noqa: F401
 
-        client = self._client()
-        error: ProviderError
-        try:
-            async with asyncio.timeout(timeout_s if math.isfinite(timeout_s) else None):
-                return await client.post(
-                    "/chat/completions",
-                    cast_to=httpx.Response,
-                    content=json.dumps(body, ensure_ascii=False).encode(),
-                    options=_JSON,
-                )
-        except TimeoutError:
-            error = failed(model, "timeout", f"sent no answer within {timeout_s:.3g} s")
-        except openai.APIStatusError as caught:
-            error = _translate_status(caught, model)
-        except openai.APITimeoutError:
-            error = failed(model, "connection", "could not be reached in time")
-        except openai.APIConnectionError:
-            error = failed(model, "connection", "closed or refused the connection")
-        # Raised here and not above, so that it carries no context: the SDK's own exceptions hold
-        # the request, with its key and the judged text.
-        raise error
+        for name in ("openai", "httpx"):
+            logger = logging.getLogger(name)
+            if logger.level in {logging.NOTSET, logging.DEBUG, logging.INFO}:
+                logger.setLevel(logging.WARNING)
+        return openai, httpx
+
+    def _connect(self, http_client: Any, model: str) -> AsyncOpenAI:
+        from openai import AsyncOpenAI
+
+        variable = f"{self._provider.upper().replace('-', '_')}_API_KEY"
+        base_url = self._base_url or endpoint(self._provider)
+        key = self._api_key or os.environ.get(variable) or None
+        if key is None and base_url is not None:
+            key = "none"  # servers of one's own seldom ask for a key; the SDK insists on one
+        if key is None:
+            raise self._failed(model, "auth", f"needs a key: set {variable}", again=False)
+        return AsyncOpenAI(
+            api_key=key, base_url=base_url, max_retries=0, timeout=None, http_client=http_client
+        )
+
+    def _fixed(self, sdk: AsyncOpenAI) -> bool:
+        return True  # it is made with a key
+
+    def _failed(
+        self, model: str, failure: FailureClass, what: str, *, again: bool = True
+    ) -> ProviderError:
+        return failed(model, failure, what, again=again)
+
+    def _translated(self, caught: Any, model: str) -> ProviderError:
+        body = caught.body if isinstance(caught.body, dict) else {}
+        return provider_error(
+            provider_name(model),
+            model=model,
+            status=caught.status_code,
+            kinds=(body.get("code"), body.get("type")),
+            prose=body.get("message"),
+            headers=caught.response.headers,
+            request_id=caught.request_id,
+        )
 
     def _body(self, request: Request) -> dict[str, Any]:
         model = request.model
@@ -227,7 +212,7 @@ class OpenAIClient:
 _JSON: Final[Any] = {"headers": {"Content-Type": "application/json"}}
 
 
-def _read(request: Request, response: httpx.Response, latency_s: float) -> Completion:
+def _read(request: Request, response: Answer, latency_s: float) -> Completion:
     try:
         data = json.loads(response.content)
     except ValueError:
@@ -235,28 +220,3 @@ def _read(request: Request, response: httpx.Response, latency_s: float) -> Compl
     if isinstance(data, dict):
         return completion_of(request, data, latency_s, headers=response.headers)
     raise failed(request.model, "malformed_response", "sent an answer that is no completion")
-
-
-def _translate_status(caught: Any, model: str) -> ProviderError:
-    body = caught.body if isinstance(caught.body, dict) else {}
-    return provider_error(
-        provider_name(model),
-        model=model,
-        status=caught.status_code,
-        kinds=(body.get("code"), body.get("type")),
-        prose=body.get("message"),
-        headers=caught.response.headers,
-        request_id=caught.request_id,
-    )
-
-
-def _import_sdk() -> None:
-    import aiohttp  # noqa: F401
-    import httpx  # noqa: F401
-    import openai  # noqa: F401
-    from openai.resources import chat  # noqa: F401
-
-    for name in ("openai", "httpx"):
-        logger = logging.getLogger(name)
-        if logger.level in {logging.NOTSET, logging.DEBUG, logging.INFO}:
-            logger.setLevel(logging.WARNING)

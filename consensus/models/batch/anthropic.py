@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeVar, cast
 
 from consensus.errors import ProviderError
+from consensus.models._http import Answer
 from consensus.models.anthropic_client import AnthropicClient
 from consensus.models.batch.wire import BatchState, Item, Outcome
 from consensus.models.errors_map import provider_error
@@ -66,7 +67,7 @@ class AnthropicBatches(AnthropicClient):
         requests: Any = [{"custom_id": i.custom_id, "params": dict(i.body)} for i in items]
         await self.prepare()
         batch = await _asked(self._client().messages.batches.create(requests=requests))
-        return batch.id
+        return str(batch.id)
 
     async def candidates(self, mark: str, since: float, count: int) -> list[str]:
         """Batches of so many requests that were begun since then, the oldest first."""
@@ -111,11 +112,8 @@ class AnthropicBatches(AnthropicClient):
 
     def read(self, request: Request, outcome: Outcome) -> Completion:
         """An item's message."""
-        import httpx2
-
         if outcome.kind == "answered":
-            content = json.dumps(outcome.data["message"]).encode()
-            response = httpx2.Response(200, content=content)
+            response = Answer({}, json.dumps(outcome.data["message"]).encode())
             completion = self._read(request, self._shape(request), response, 0.0)
             return replace(completion, request_id=outcome.data["message"].get("id"))
         if outcome.kind == "errored":
