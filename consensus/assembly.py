@@ -89,7 +89,8 @@ def assemble(
         usage=Usage.total(one.usage for one in spent),
         latency_s=latency_s,
         reasons=(*reasons, *conclusion.reasons),
-        partial=any(getattr(one, "failure", None) in PARTIAL for one in spent),
+        partial=any(failure.failure in PARTIAL for failure in failures)
+        or any(judgement.failure in PARTIAL for judgement in judgements),
         task_type=task.type,
         kind=task.kind,
         task_id=task.id,

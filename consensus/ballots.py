@@ -70,14 +70,21 @@ class Usage(_Frozen):
     @staticmethod
     def total(usages: Iterable[Usage]) -> Usage:
         """The sum, made in one go."""
-        all_ = tuple(usages)
+        fresh = read = write = hour = output = reasoning = 0
+        for one in usages:
+            fresh += one.input
+            read += one.cache_read
+            write += one.cache_write
+            hour += one.cache_write_1h
+            output += one.output
+            reasoning += one.reasoning
         return Usage(
-            input=sum(one.input for one in all_),
-            cache_read=sum(one.cache_read for one in all_),
-            cache_write=sum(one.cache_write for one in all_),
-            cache_write_1h=sum(one.cache_write_1h for one in all_),
-            output=sum(one.output for one in all_),
-            reasoning=sum(one.reasoning for one in all_),
+            input=fresh,
+            cache_read=read,
+            cache_write=write,
+            cache_write_1h=hour,
+            output=output,
+            reasoning=reasoning,
         )
 
 

@@ -8,10 +8,11 @@ retries.
 from __future__ import annotations
 
 import asyncio
-import json
 import math
 from types import ModuleType
 from typing import Any, ClassVar
+
+from pydantic_core import to_json
 
 from consensus.errors import FailureClass, ProviderError
 from consensus.models._http import Answer, Way, aiohttp_transport, over
@@ -102,7 +103,7 @@ class SdkClient:
         if self._loaded is None:
             self._loaded = await asyncio.to_thread(self._modules)
         sdk, http = self._loaded
-        content = json.dumps(body, ensure_ascii=False).encode()
+        content = to_json(body)
         more = {} if options is None else {"options": options}
         error: ProviderError | None
         try:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import logging
 import time
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+
+from pydantic_core import from_json
 
 from consensus.ballots import Usage
 from consensus.errors import FailureClass, ProviderError
 from consensus.models._http import Answer
+from consensus.models._memo import ByIdentity
 from consensus.models._sdk_client import SdkClient
 from consensus.models.errors_map import provider_error, rate_headers
 from consensus.models.instructions import schema_instruction
@@ -153,7 +156,7 @@ class AnthropicClient(SdkClient):
         if schema is None:
             return _Asked("text", {})
         if self._prices.supports(request.model, "native_structured_output"):
-            native = _native_schema(schema)
+            native = _NATIVE[schema]
             if native is not None:
                 return _Asked("native", native)
         forced = self._prices.supports(request.model, "forced_tool_use") is not False
@@ -206,7 +209,7 @@ class AnthropicClient(SdkClient):
     ) -> Completion:
         request_id = response.headers.get("request-id")
         try:
-            data = json.loads(response.content)
+            data = from_json(response.content)
             blocks = data["content"]
             served = f"anthropic/{data['model']}" if data.get("model") else request.model
         except (ValueError, KeyError, TypeError, AttributeError):
@@ -320,3 +323,6 @@ def _native_schema(schema: dict[str, Any]) -> dict[str, Any] | None:
         return transform_schema(schema)
     except (AssertionError, TypeError, ValueError, AttributeError, KeyError):
         return None
+
+
+_NATIVE: Final = ByIdentity(_native_schema)

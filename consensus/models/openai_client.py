@@ -6,15 +6,17 @@ models that want another of OpenAI's endpoints are left to it.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import re
 import time
 from typing import TYPE_CHECKING, Any, Final
 
+from pydantic_core import from_json
+
 from consensus.errors import FailureClass, ProviderError
 from consensus.models._http import Answer
+from consensus.models._memo import ByIdentity
 from consensus.models._sdk_client import SdkClient
 from consensus.models.chat_completions import (
     TOP_LOGPROBS,
@@ -169,7 +171,7 @@ class OpenAIClient(SdkClient):
         body: dict[str, Any] = {"model": name}
         if request.output_schema is not None:
             if holds_to_schema(self._prices, model):
-                body["response_format"] = response_format(request.output_schema)
+                body["response_format"] = _FORMATS[request.output_schema]
             else:
                 instruction = schema_instruction(request.output_schema)
         body["messages"] = messages(request, instruction)
@@ -209,12 +211,13 @@ class OpenAIClient(SdkClient):
         )
 
 
+_FORMATS: Final = ByIdentity(response_format)
 _JSON: Final[Any] = {"headers": {"Content-Type": "application/json"}}
 
 
 def _read(request: Request, response: Answer, latency_s: float) -> Completion:
     try:
-        data = json.loads(response.content)
+        data = from_json(response.content)
     except ValueError:
         data = None
     if isinstance(data, dict):

@@ -22,6 +22,7 @@ __all__ = ["ModelPrice", "PriceBook", "Rates"]
 _POLICY_TOKENS = frozenset(
     {"max_input_tokens", "max_output_tokens", "prompt_cache_min_tokens", "thinking_room"}
 )
+_MOST_ROOMS = 4_096
 _NO_MONEY = ("local/", "scripted/")
 _FILE_HASH = re.compile(r"@[0-9a-f]{12}$")
 # A Claude that the map does not list yet is newer than the map: it behaves as the newest there.
@@ -66,6 +67,7 @@ class PriceBook:
         self._overrides = {m: _checked(m, t) for m, t in (overrides or {}).items()}
         self._prices: dict[str, ModelPrice] = {}
         self._facts: dict[str, Mapping[str, Any]] = {}
+        self._rooms: dict[tuple[str, int], int] = {}
 
     @property
     def source(self) -> str:
@@ -132,12 +134,12 @@ class PriceBook:
 
         Room to think is added for models that think by default, up to what the model can write.
         """
-        facts = self._all_facts(model)
-        room = facts.get("thinking_room")
-        if not isinstance(room, int):
-            room = THINKING_ROOM if thinks(facts) else 0
-        window = window_of(facts)
-        return min(asked + room, window.max_output) if window.known else asked + room
+        known = self._rooms.get((model, asked))
+        if known is None:
+            if len(self._rooms) >= _MOST_ROOMS:
+                self._rooms.clear()
+            known = self._rooms[model, asked] = _room(self._all_facts(model), asked)
+        return known
 
     def declare(self, model: str, facts: Mapping[str, object]) -> None:
         """Add what a client learnt of a model (its real window, say); the policy's word stays."""
@@ -145,6 +147,7 @@ class PriceBook:
         self._overrides[model] = merged
         self._prices.clear()
         self._facts.clear()
+        self._rooms.clear()
 
     def same_abilities(self, other: PriceBook) -> bool:
         """Whether both books say the same of every model, prices left aside.
@@ -202,6 +205,14 @@ class PriceBook:
                 "in $ per million tokens",
             )
         return price
+
+
+def _room(facts: Mapping[str, Any], asked: int) -> int:
+    room = facts.get("thinking_room")
+    if not isinstance(room, int):
+        room = THINKING_ROOM if thinks(facts) else 0
+    window = window_of(facts)
+    return min(asked + room, window.max_output) if window.known else asked + room
 
 
 def _abilities(overrides: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:

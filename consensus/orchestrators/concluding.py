@@ -71,6 +71,8 @@ def conclude(
         top: of a ranking whose best so many are wanted, as a set.
     """
     drawn = propose(kind, options, hops, scale=scale, top=top)
+    if not hops[-1].checks and not any(hop.judgements for hop in hops):
+        return drawn
     told = (judgement_sentence(h.name, j) for h in hops for j in h.judgements if j.of == "outcome")
     reasons = [*drawn.reasons, *told]
     if drawn.outcome is None:

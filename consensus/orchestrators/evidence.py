@@ -117,6 +117,13 @@ def combine(
     with the last hop counts in full, the log-likelihood of the others is discounted by 1 − ρ, since
     stronger models err on much the same cases as weaker ones.
     """
+    if len(hops) == 1 and hops[0].spec.calibration is None:
+        counts = _whole_votes(options, hops[0].spec.aggregator, hops[0].ballots)
+        if counts is not None:
+            cold = hops[0].spec.cold_start
+            accuracy = cold.stronger_accuracy if escalated[0] else cold.accuracy
+            shares = _shares_of_counts(counts, accuracy, cold.correlation)
+            return Opinion(dict(zip(options, shares, strict=True)))
     parts, notes = _parts(kind, options, hops, escalated)
     said = [_say(options, part) for part in parts]
     notes += [note for one in said for note in one.notes]
@@ -134,9 +141,14 @@ def combine(
 
 
 def _normalised(options: Sequence[str], log: Floats) -> dict[str, float]:
+    return dict(zip(options, _shares(log), strict=True))
+
+
+def _shares(log: Floats) -> list[float]:
     weights = np.exp(log - log.max())
     total = math.fsum(weights.tolist())
-    return dict(zip(options, (weights / total).tolist(), strict=True))
+    shares: list[float] = (weights / total).tolist()
+    return shares
 
 
 def _parts(
@@ -271,17 +283,40 @@ def _cold(
     elif hop.spec.aggregator == "scores" and any(b.scores is not None for b in ballots):
         return _cold_scores(options, ballots, accuracy, cold.correlation)
     else:
-        voted = Counter(b.answer for b in ballots if isinstance(b.answer, str))
-        if voted.total() == len(ballots):  # whole votes need no shares, and recur
-            counted = tuple(float(voted[option]) for option in options)
-            return _of_counts(counted, accuracy, cold.correlation)
+        whole = _whole_votes(options, hop.spec.aggregator, ballots)
+        if whole is not None:
+            return _of_counts(whole, accuracy, cold.correlation)
         counts = np.array([canonical_sum(vote_shares(options, ballots), axis=0)])
     return np.asarray(block_posterior(counts, accuracy, cold.correlation), dtype=np.float64)
 
 
+def _whole_votes(
+    options: Sequence[str], aggregator: str, ballots: Sequence[Ballot]
+) -> tuple[float, ...] | None:
+    """Votes for each option, where nothing else of the ballots counts; None where more does."""
+    if aggregator in _BEYOND_VOTES:
+        return None
+    voted = Counter([b.answer for b in ballots if isinstance(b.answer, str)])
+    if voted.total() != len(ballots):
+        return None
+    return tuple([float(voted[option]) for option in options])
+
+
+_BEYOND_VOTES = frozenset({"mean", "weighted", "cisc", "scores"})
+
+
+@lru_cache(maxsize=4096)
+def _shares_of_counts(
+    counts: tuple[float, ...], accuracy: float, correlation: float
+) -> tuple[float, ...]:
+    """A posterior of whole votes alone; a panel of ten has few ways to vote, and each recurs."""
+    log = np.zeros(len(counts)) + 1.0 * np.log(_of_counts(counts, accuracy, correlation))
+    return tuple(_shares(log))
+
+
 @lru_cache(maxsize=4096)
 def _of_counts(counts: tuple[float, ...], accuracy: float, correlation: float) -> Floats:
-    """What one block's whole votes say; a panel of ten has few ways to vote, and each recurs."""
+    """What one block's whole votes say."""
     said = np.asarray(block_posterior(np.array([counts]), accuracy, correlation), dtype=np.float64)
     said.flags.writeable = False
     return said

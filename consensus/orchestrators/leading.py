@@ -6,8 +6,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-
-from pydantic import BaseModel, ConfigDict
+from typing import NamedTuple
 
 from consensus.aggregation.candidate_scores import judge_candidates
 from consensus.ballots import Answer, Ballot
@@ -38,10 +37,8 @@ SCORE_TOLERANCE = 0.1
 """Scores within this share of the scale's width count as agreeing."""
 
 
-class Leader(BaseModel):
+class Leader(NamedTuple):
     """The best-supported answer: one, or several that are tied."""
-
-    model_config = ConfigDict(frozen=True)
 
     answer: Answer | None
     tied: tuple[str, ...]
