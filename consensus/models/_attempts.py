@@ -71,6 +71,7 @@ class Attempts:
         self._fitting = fitting
         self._biller = biller
         self._sink = sink
+        self._survives = getattr(sink, "survives_cancellation", False)
         self._tape = tape if tape is not None and tape.writable else None
 
     async def make(
@@ -92,7 +93,7 @@ class Attempts:
         """
         request = hop.request
         client = self._clients.client(request.model)
-        entry = await self._enter(hop, ctx, again=again)
+        entry = self._enter_at_once(hop, ctx) or await self._enter(hop, ctx, again=again)
         record = CallRecord(
             new_id(),
             ctx.decision_id,
@@ -108,8 +109,11 @@ class Attempts:
         started = time.perf_counter()
         error: BaseException
         try:
-            async with asyncio.timeout(entry.timeout_s):
-                completion = await _sent(client, request, ctx, hop.key, entry.timeout_s)
+            if getattr(client, "keeps_time", False):
+                completion = await client.complete(request, timeout_s=entry.timeout_s)
+            else:
+                async with asyncio.timeout(entry.timeout_s):
+                    completion = await _sent(client, request, ctx, hop.key, entry.timeout_s)
         except (ConsensusError, asyncio.CancelledError) as raised:
             error = raised
         except TimeoutError:
@@ -131,6 +135,23 @@ class Attempts:
             return await self._answered(hop, ctx, records, record, entry, completion)
         record.latency_s = time.perf_counter() - started
         raise await self._failed(hop, ctx, records, record, entry, error)
+
+    def _enter_at_once(self, hop: Hop, ctx: CallContext) -> _Entry | None:
+        """As :meth:`_enter`, where nothing has to be waited for, counted or refused; else None."""
+        if self._purse is not None:
+            return None
+        lane, left = hop.lane, ctx.deadline.left()
+        leave = lane.breaker.closed()
+        if leave is None or left <= 0:
+            return None
+        reserved = self._fitting.at_once(hop, ctx.budget)
+        if reserved is None:
+            return None
+        permit = lane.limits.at_once(hop.bound // QUEUE_BYTES_PER_TOKEN + hop.output)
+        if permit is None:
+            ctx.budget.settle(reserved, 0)
+            return None
+        return _Entry(reserved, leave, permit, min(left, lane.timeout_s), None)
 
     async def _enter(self, hop: Hop, ctx: CallContext, *, again: bool) -> _Entry:
         """Breaker, queue, budget; what was taken is given back if one of them refuses.
@@ -200,7 +221,9 @@ class Attempts:
             if self._tape is not None:
                 self._tape.keep(hop.key, _paid(record, completion))
         finally:
-            if self._sink is not None:
+            if self._survives:
+                await self._sink.record(record)  # type: ignore[union-attr]
+            elif self._sink is not None:
                 await kept(self._sink, record)
         return completion
 

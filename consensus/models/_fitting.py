@@ -35,11 +35,30 @@ class Fitting:
         self._clients = clients
         self._prices = prices
 
-    async def guard(self, hop: Hop, share: float, deadline: Deadline) -> None:
-        """Let a request pass that fits ``share`` of its model's window, reserved output included.
+    async def count(self, hop: Hop, share: float, deadline: Deadline) -> None:
+        """Let a request pass whose tokens, counted, fit ``share`` of its model's window with the
+        output reserved; after :meth:`fits` could not tell.
 
         Raises:
             GuardError: it does not fit, or cannot be shown to.
+        """
+        request = hop.request
+        window, _ = hop.lane.room(self._prices, hop)
+        tokens = await self._count(hop, deadline)
+        if tokens is None or tokens > share * window.max_input - hop.output:
+            size = "an unknown number of" if tokens is None else f"{tokens:,}"
+            raise GuardError(
+                f"{request.model}: {size} tokens of input and {hop.output:,} reserved for output "
+                f"do not fit {share:.0%} of its window of {window.max_input:,}"
+                + ("" if window.known else " (assumed: nobody declared it)")
+            )
+
+    def fits(self, hop: Hop, share: float) -> bool:
+        """Whether its bytes alone show that a request fits ``share`` of its model's window, with
+        the output reserved: nearly always, and nobody need be asked.
+
+        Raises:
+            GuardError: more output is asked for than the model writes.
         """
         request = hop.request
         window, hop.output = hop.lane.room(self._prices, hop)
@@ -51,19 +70,9 @@ class Fitting:
         if request.output_schema is not None:
             hop.bound += SCHEMA_TOKENS
         room = share * window.max_input - hop.output
-        if hop.bound <= room:
-            return
-        hop.bound = min(hop.bound, byte_bound(request))
-        if hop.bound <= room:
-            return
-        tokens = await self._count(hop, deadline)
-        if tokens is None or tokens > room:
-            size = "an unknown number of" if tokens is None else f"{tokens:,}"
-            raise GuardError(
-                f"{request.model}: {size} tokens of input and {hop.output:,} reserved for output "
-                f"do not fit {share:.0%} of its window of {window.max_input:,}"
-                + ("" if window.known else " (assumed: nobody declared it)")
-            )
+        if hop.bound > room:
+            hop.bound = min(hop.bound, byte_bound(request))
+        return hop.bound <= room
 
     async def check_budget(self, hop: Hop, budget: Budget, deadline: Deadline) -> None:
         """Refuse at once what the money that is not spent cannot pay for, whoever gives back what.
@@ -88,6 +97,14 @@ class Fitting:
                 raise
             worst = self._worst(hop)
             budget.reserve(worst)
+        return worst
+
+    def at_once(self, hop: Hop, budget: Budget) -> int | None:
+        """As :meth:`reserve`, where that takes no counting; None: nothing is set aside."""
+        worst = self._worst(hop)
+        if budget.cap is not None and budget.spent + budget.reserved + worst > budget.cap:
+            return None
+        budget.reserved += worst
         return worst
 
     @staticmethod

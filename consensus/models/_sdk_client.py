@@ -32,7 +32,7 @@ class SdkClient:
     """
 
     keeps_time: ClassVar[bool] = True
-    """``complete`` ends when its ``timeout_s`` is over: nobody need time it a second time."""
+    """``complete`` ends when its ``timeout_s`` is over: the gateway need not time it too."""
 
     def __init__(
         self,

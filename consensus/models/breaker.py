@@ -129,6 +129,10 @@ class Breaker:
         self._probing = True
         return self._period
 
+    def closed(self) -> Pass | None:
+        """As :meth:`admit`, where it is closed; else None, and nothing is let through."""
+        return self._period if self._state == "closed" else None
+
     def success(self, leave: Pass) -> None:
         """The model answered."""
         if leave != self._period:

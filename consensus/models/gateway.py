@@ -194,7 +194,8 @@ class Gateway:
         """
         lane = self._lanes[request.model]
         hop = Hop(request, key, size, lane, self.prices.price(request.model))
-        await self._fitting.guard(hop, ctx.context_guard, ctx.deadline)
+        if not self._fitting.fits(hop, ctx.context_guard):
+            await self._fitting.count(hop, ctx.context_guard, ctx.deadline)
         attempt = 1
         while True:
             try:

@@ -145,6 +145,12 @@ class ProviderLimits:
                 if until < self._paused_until and not future.done():
                     future.set_exception(self._refusal(until - now))
 
+    def at_once(self, tokens: float = 0) -> Permit | None:
+        """A place that is free now and that nobody waits for; else None."""
+        if self._queue or self._again or self._delay(tokens) != 0:
+            return None
+        return self._take(tokens)
+
     async def admit(
         self, tokens: float = 0, *, within_s: float = math.inf, again: bool = False
     ) -> Permit:
@@ -159,8 +165,9 @@ class ProviderLimits:
             DeadlineError: no place fell free within ``within_s``.
             ProviderError: ``rate_limited``: the provider has asked for a pause that lasts longer.
         """
-        if not self._queue and not self._again and self._delay(tokens) == 0:
-            return self._take(tokens)
+        permit = ProviderLimits.at_once(self, tokens)
+        if permit is not None:
+            return permit
         until = self._clock() + within_s
         if within_s <= 0:
             raise DeadlineError(f"{self.name}: no place is free, and no time is left to wait")

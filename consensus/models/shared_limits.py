@@ -155,6 +155,9 @@ class SharedLimits(ProviderLimits):
         self._refuse_paused()
         self._spawn(self._tell_pause(seconds))
 
+    def at_once(self, tokens: float = 0) -> None:
+        """Nothing: the store is asked for every place."""
+
     async def admit(
         self, tokens: float = 0, *, within_s: float = math.inf, again: bool = False
     ) -> Permit:

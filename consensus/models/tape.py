@@ -110,12 +110,23 @@ def request_digest(request: Request) -> tuple[str, int]:
         canonical = canonical_request(request)
         return sha256(canonical).hexdigest(), len(canonical)
     begun, size = _BEGINNINGS.of(request.model, request.system, first.role, first.parts[0].text)
+    if not turns and len(first.parts) == 2:  # nearly all: what differs is the framing alone
+        rest = _ending(request, first.parts[1].text)
+    else:
+        pieces = [f",{_quoted(part.text)}" for part in first.parts[1:]]
+        pieces.append("]]")
+        for turn in turns:
+            texts = ",".join(_quoted(part.text) for part in turn.parts)
+            pieces.append(f",[{_quoted(turn.role)},[{texts}]]")
+        rest = ("".join(pieces) + _settings(request)).encode("ascii")
+    whole = begun.copy()
+    whole.update(rest)
+    return whole.hexdigest(), size + len(rest)
+
+
+def _settings(request: Request) -> str:
+    """How a request ends: what is asked besides the conversation."""
     temperature = request.temperature
-    pieces = [f",{_quoted(part.text)}" for part in first.parts[1:]]
-    pieces.append("]]")
-    for turn in turns:
-        texts = ",".join(_quoted(part.text) for part in turn.parts)
-        pieces.append(f",[{_quoted(turn.role)},[{texts}]]")
     settings = (
         request.output_schema,
         request.choices,
@@ -124,12 +135,35 @@ def request_digest(request: Request) -> tuple[str, int]:
         request.seed,
         request.sample,
     )
-    pieces.append("],")
-    pieces.append(_CANONICAL.encode(settings)[1:])
-    rest = "".join(pieces).encode("ascii")
-    whole = begun.copy()
-    whole.update(rest)
-    return whole.hexdigest(), size + len(rest)
+    return "]," + _CANONICAL.encode(settings)[1:]
+
+
+def _ending(request: Request, last: str) -> bytes:
+    """What follows the shared part of a request, which is alike for every task of a row."""
+    schema = request.output_schema
+    key = (
+        last,
+        id(schema),
+        request.choices,
+        request.max_output_tokens,
+        request.temperature,
+        request.seed,
+        request.sample,
+    )
+    found = _ENDINGS.get(key)
+    if found is None or found[0] is not schema:
+        found = (schema, f",{_quoted(last)}]]{_settings(request)}".encode("ascii"))
+        if len(last) <= _LONGEST_ENDING:
+            if len(_ENDINGS) >= _MOST_ENDINGS:
+                _ENDINGS.clear()
+            _ENDINGS[key] = found
+    return found[1]
+
+
+_MOST_ENDINGS: Final = 1024
+_LONGEST_ENDING: Final = 8_000
+_ENDINGS: Final[dict[tuple[Any, ...], tuple[object, bytes]]] = {}
+"""By what they follow from; each holds its schema, whose identity is part of the key."""
 
 
 class _Beginnings:
