@@ -195,6 +195,10 @@ def _from_text(task: Task, seat: Seat, text: str, *, cut: bool) -> Reading:
     found = find_values(reply)
     if found.broken:
         raise _no("the reply begins a JSON object that is none", "unreadable")
+    if len(found.values) == 1 and not found.rest:  # nearly always: the ballot and nothing else
+        ballot = _keyed(found.values[0])
+        if "answer" in ballot:
+            return _from_object(task, seat, ballot)
     ballots = [ballot for ballot in map(_keyed, found.values) if "answer" in ballot]
     readings = [_from_object(task, seat, ballot) for ballot in ballots]
     if found.rest:
