@@ -59,6 +59,7 @@ class PromptBook:
     _sequences: dict[tuple[Kind, tuple[str, ...]], tuple[str, ...]] = field(default_factory=dict)
     prepared: dict[int, Any] = field(default_factory=dict, repr=False)
     tails: dict[Any, Any] = field(default_factory=dict, repr=False)
+    shapes: dict[Any, Any] = field(default_factory=dict, repr=False)
     """What rendering remembers; bounded there, and of no meaning to anyone else."""
 
     def framing(self, name: str) -> Framing:

@@ -67,8 +67,6 @@ class _Prepared:
     fence: Fence
     texts: list[str]
     shared: Part
-    schema: dict[str, Any] | None
-    short_schema: dict[str, Any] | None
     ordered: dict[tuple[tuple[int, ...], bool], Part | None] = field(default_factory=dict)
 
 
@@ -80,29 +78,69 @@ def render(task: Task, seat: Seat, book: PromptBook) -> Request:
     if isinstance(task, Generate):
         return _generate(task, seat, book)
     prepared = _prepare(task, book)
-    token = is_token_ballot(task, seat)
-    words = answer_words(task, seat)
-    tail = _tail(task, seat, book, words, framed=True)
-    ordered = _ordered(task, seat, book, prepared)
+    shape = _shape(task, seat, book)
+    ordered = _ordered(task, seat, book, prepared) if shape.shows_order else None
     shared = prepared.shared
-    parts = (shared, tail) if ordered is None else (shared, ordered, tail)
-    schema = None
-    reason = LOCAL_REASON_CHARS if runs_here(seat.model) else None
-    if asks_scores(task, seat):
-        schema = scores_schema(task, reason_chars=reason)
-    elif not token:
-        schema = prepared.short_schema if seat.ballot == "token" else prepared.schema
-        if reason is not None and seat.ballot != "token":
-            schema = output_schema(task, short=False, reason_chars=reason)
+    parts = (shared, shape.tail) if ordered is None else (shared, ordered, shape.tail)
     return Request(
         model=seat.model,
         system=prepared.system,
         turns=(Turn("user", parts),),
-        output_schema=schema,
-        choices=words if token else (),
-        max_output_tokens=seat.max_output_tokens or _output_tokens(task, seat, words, token),
+        output_schema=shape.schema,
+        choices=shape.choices,
+        max_output_tokens=shape.max_output_tokens,
         temperature=seat.temperature,
         sample=seat.sample,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """What a seat's requests have in common over tasks that are alike but for their texts."""
+
+    seat: Seat
+    tail: Part
+    shows_order: bool
+    schema: dict[str, Any] | None
+    choices: tuple[str, ...]
+    max_output_tokens: int
+
+
+def _shape(task: Task, seat: Seat, book: PromptBook) -> _Shape:
+    """Remembered by the very seat: panels are made once and used for every task of a row."""
+    if isinstance(task, Approve):
+        alike: object = bool(task.criteria.strip())
+    elif isinstance(task, Choose):
+        alike = task.labels
+    else:
+        alike = task.scale if isinstance(task, Score) else len(task.options)
+    key = (id(seat), task.kind, alike)
+    found: _Shape | None = book.shapes.get(key)
+    if found is None or found.seat is not seat:
+        while len(book.shapes) >= MAX_TAILS:
+            book.shapes.pop(next(iter(book.shapes)), None)
+        found = book.shapes[key] = _shaped(task, seat, book)
+    return found
+
+
+def _shaped(task: Task, seat: Seat, book: PromptBook) -> _Shape:
+    token = is_token_ballot(task, seat)
+    words = answer_words(task, seat)
+    reason = LOCAL_REASON_CHARS if runs_here(seat.model) else None
+    schema = None
+    if asks_scores(task, seat):
+        schema = scores_schema(task, reason_chars=reason)
+    elif seat.ballot == "token":
+        schema = None if token else output_schema(task, short=True)
+    elif not token:
+        schema = output_schema(task, short=False, reason_chars=reason)
+    return _Shape(
+        seat=seat,
+        tail=_tail(task, seat, book, words, framed=True),
+        shows_order=book.templates[task.kind].ordered is not None,
+        schema=schema,
+        choices=words if token else (),
+        max_output_tokens=seat.max_output_tokens or _output_tokens(task, seat, words, token),
     )
 
 
@@ -156,8 +194,6 @@ def _prepare(task: Task, book: PromptBook) -> _Prepared:
         fence=fence,
         texts=others,
         shared=Part(template.render(**values), cache=True),
-        schema=output_schema(task, short=False),
-        short_schema=output_schema(task, short=True),
     )
     while len(memory) >= MAX_PREPARED:
         memory.pop(next(iter(memory)), None)
