@@ -184,13 +184,13 @@ def decide(
             from consensus.jobs import JobRun
 
             batches, notes = batching(journal)
-            engine = Engine(policy, ledger=ledger, batch=batches)
+            engine = Engine(policy, ledger=ledger, batch=batches, dedicated=True)
             run = JobRun(engine, input_file, output, task_type, frontier, many, fresh)
             return asyncio.run(decide_file(run, quiet, as_json, notes))
         not_under_way(journal)
         from consensus.cluster import CappedRun, ClusterRun, RunEngine
 
-        own = RunEngine(policy, ledger=ledger)
+        own = RunEngine(policy, ledger=ledger, dedicated=True)
         plain = own, input_file, output, task_type, frontier, many, fresh
         if not on_ray:
             run = CappedRun(*plain, max_usd=max_usd)

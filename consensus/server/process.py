@@ -99,6 +99,7 @@ async def serving(
         telemetry=telemetry,
         watch=watch,
         processes=options.workers,
+        dedicated=True,
     ) as engine:
         service = Service(engine, options.settings, keys=options.ring())
         showing: asyncio.Task[None] | None = None
