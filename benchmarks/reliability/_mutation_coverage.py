@@ -46,10 +46,19 @@ class Covered:
                     self.lines[path][int(line)].update(names)
 
 
-def covered(kept: Path, tests: Sequence[str], mutated: Sequence[Path]) -> Covered:
-    """Run what has changed since the last time, in a fork, and read it all."""
+def covered(kept: Path, tests: Sequence[str], mutated: Sequence[Path], slow_s: float) -> Covered:
+    """Run what has changed since the last time, in a fork, and read it all.
+
+    Tests that took far more than ``slow_s`` then are left out: no mutant is run against them.
+    """
     code = digest(*ROOT.glob("consensus/**/*.py"), *ROOT.glob("tests/**/[!t]*.py"))
     known: dict[str, Any] = json.loads(kept.read_text()) if kept.exists() else {}
+    slow = {
+        name: seconds
+        for found in known.get("files", {}).values()
+        for name, seconds in found["seconds"].items()
+        if seconds > 2 * slow_s
+    }
     by_file = known.get("files", {}) if known.get("code") == code else {}
     marks = {str(file.relative_to(ROOT)): digest(file) for file in _files(tests)}
     by_file = {name: found for name, found in by_file.items() if found["mark"] == marks.get(name)}
@@ -58,8 +67,10 @@ def covered(kept: Path, tests: Sequence[str], mutated: Sequence[Path]) -> Covere
         child = os.fork()
         if not child:
             plugin = _Coverage(mutated)
-            pytest.main([*runs.QUIET, *missing], plugins=[plugin])
+            without = [f"--deselect={name}" for name in slow]
+            pytest.main([*runs.QUIET, *without, *missing], plugins=[plugin])
             for name, found in plugin.found(missing).items():
+                found["seconds"] |= {k: v for k, v in slow.items() if k.split("::")[0] == name}
                 by_file[name] = {"mark": marks[name], **found}
             kept.write_text(json.dumps({"code": code, "files": by_file}))
             os._exit(0)

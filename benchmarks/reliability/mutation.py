@@ -69,7 +69,7 @@ def main(arguments: list[str]) -> int:
     with tempfile.TemporaryDirectory() as folder:
         os.environ["PYTEST_DEBUG_TEMPROOT"] = folder
         runs.warm()
-        known = covered(chosen.work / "coverage.json", TESTS, MUTATED)
+        known = covered(chosen.work / "coverage.json", TESTS, MUTATED, SLOW_S)
         if known.failed:
             print("without a mutant these fail:", *known.failed, sep="\n  ", file=sys.stderr)
             return 1
