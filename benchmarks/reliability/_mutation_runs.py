@@ -1,22 +1,29 @@
-"""Runs tests against one mutant at a time, each in a fork that has the libraries but not ours.
+"""Runs tests against one mutant at a time, each in a fork.
 
-The process that forks must never import ``consensus``: a child puts the mutant in its module's
-place before anything imports it.
+Two ways. *Swapped*: pytest has collected, everything of ours is imported, and the fork gives the
+one function that the mutant changes its new code; nothing is imported again, so this is quick.
+*Imported*: the fork comes from a process that has never imported ``consensus`` and puts the mutant
+in its module's place before anything does; that serves what runs at import, and is the last word
+on whatever outlived the first way.
 """
 
 from __future__ import annotations
 
+import gc
+import importlib
 import importlib.machinery
 import importlib.util
 import os
+import resource
+import select
 import signal
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import CodeType
-from typing import Any, Literal
+from types import CodeType, FunctionType
+from typing import Literal, NamedTuple
 
 import pytest
 
@@ -24,8 +31,21 @@ from benchmarks.reliability._mutants import Mutant, mutated
 
 Fate = Literal["killed", "survived", "timeout", "uncovered"]
 ROOT = Path(__file__).resolve().parents[2]
-QUIET = ["-x", "-q", "--no-header", "--no-summary", "-p", "no:cacheprovider", "-p", "no:xdist"]
+QUIET = ["-q", "--no-header", "--no-summary", "-s", "-p", "no:cacheprovider", "-p", "no:xdist"]
 QUIET += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # hypothesis is imported before pytest
+NOT_HERE = 77
+"""Exit code: this mutant cannot be put in place by swapping."""
+
+
+Ended = tuple[int, str]
+"""An exit code, and the test that failed."""
+
+
+class Verdict(NamedTuple):
+    """What became of a mutant, and the test that noticed it."""
+
+    fate: Fate | None
+    by: str
 
 
 def warm() -> None:
@@ -36,39 +56,85 @@ def warm() -> None:
         raise RuntimeError("consensus is imported already: a mutant would come too late")
 
 
-class Coverage:
-    """Which tests run which lines, and how long each test takes: a pytest plugin."""
+def collected(tests: Sequence[str], then: Callable[[pytest.Session], None]) -> None:
+    """Let pytest import and collect everything, and hand over instead of running it."""
 
-    def __init__(self, files: Sequence[Path]) -> None:
-        import coverage
+    class Instead:
+        @pytest.hookimpl(tryfirst=True)
+        def pytest_runtestloop(self, session: pytest.Session) -> bool:
+            then(session)
+            return True
 
-        self.files = [str(file) for file in files]
-        self.coverage = coverage.Coverage(data_file=None, include=self.files)
-        self.seconds: dict[str, float] = defaultdict(float)
-        self.failed: list[str] = []
-        self.coverage.start()
+    code = pytest.main([*QUIET, *tests], plugins=[Instead()])
+    if code:
+        raise RuntimeError(f"pytest could not collect the tests (exit code {int(code)})")
 
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_runtest_setup(self, item: pytest.Item) -> None:
-        self.coverage.switch_context(item.nodeid)
 
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        self.seconds[report.nodeid] += report.duration
-        if report.failed:
-            self.failed.append(report.nodeid)
+class Swapping:
+    """The first way, in a session that has collected."""
 
-    def found(self) -> dict[str, Any]:
-        """For a file: seconds by test, and tests by line of each mutated file."""
-        self.coverage.stop()
-        data = self.coverage.get_data()
-        lines = {
-            str(Path(file).relative_to(ROOT)): {
-                str(line): sorted(name for name in names if name)
-                for line, names in data.contexts_by_lineno(file).items()
-            }
-            for file in self.files
-        }
-        return {"seconds": dict(self.seconds), "lines": lines, "failed": self.failed}
+    def __init__(self, session: pytest.Session) -> None:
+        self.session = session
+        self.items = {item.nodeid: item for item in session.items}
+        self.functions: dict[str, list[FunctionType]] = defaultdict(list)
+        for one in gc.get_objects():
+            if isinstance(one, FunctionType):
+                self.functions[one.__code__.co_filename].append(one)
+        gc.freeze()  # a fork's collector would copy every page of what it never frees
+
+    def __call__(self, mutant: Mutant | None, tests: Sequence[str]) -> Ended:
+        """In a fork: put a mutant's code in place and run tests until one fails."""
+        if mutant is not None and not self._swap(mutant):
+            return NOT_HERE, ""
+        items = [self.items[name] for name in tests]
+        for item, after in zip(items, [*items[1:], None], strict=True):
+            item.config.hook.pytest_runtest_protocol(item=item, nextitem=after)
+            if self.session.testsfailed:
+                return 1, item.nodeid
+        return 0, ""
+
+    def _swap(self, mutant: Mutant) -> bool:
+        """Give the living functions of a file its code; False where that changes none."""
+        path = str(ROOT / mutant.path)
+        source = Path(path).read_text(encoding="utf-8")
+        before = _codes(compile(source, path, "exec"))
+        after = _codes(compile(mutated(source, mutant), path, "exec"))
+        done = False
+        for one in self.functions[path]:
+            key = (one.__qualname__, one.__code__.co_firstlineno)
+            if key in after and before.get(key) != after[key]:
+                try:
+                    one.__code__ = after[key]
+                except ValueError:  # it closes over other names now
+                    return False
+                done = True
+        return done
+
+
+def imported(mutant: Mutant | None, tests: Sequence[str]) -> Ended:
+    """In a fork without ``consensus``: import the mutant and run tests until one fails."""
+    if mutant is not None:
+        sys.meta_path.insert(0, _InPlace(mutant))
+    failed: list[str] = []
+
+    class Failures:
+        def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+            if report.failed:
+                failed.append(report.nodeid)
+
+    return int(pytest.main(["-x", *QUIET, *tests], plugins=[Failures()])), "".join(failed[:1])
+
+
+def _codes(module: CodeType) -> dict[tuple[str, int], CodeType]:
+    """By name and first line; two that share both (lambdas of one line) are left out."""
+    found: dict[tuple[str, int], list[CodeType]] = defaultdict(list)
+    waiting = [module]
+    while waiting:
+        for one in waiting.pop().co_consts:
+            if isinstance(one, CodeType):
+                found[one.co_qualname, one.co_firstlineno].append(one)
+                waiting.append(one)
+    return {key: codes[0] for key, codes in found.items() if len(codes) == 1}
 
 
 class _Mutated(importlib.machinery.SourceFileLoader):
@@ -95,30 +161,51 @@ class _InPlace:
         return importlib.util.spec_from_file_location(name, self.loader.path, loader=self.loader)
 
 
-def start(mutant: Mutant, tests: Sequence[str]) -> int:
-    """Fork a process that runs the tests against the mutant; its exit code is pytest's."""
-    child = os.fork()
-    if child:
-        return child
-    os.setsid()
-    code = 70
-    try:
-        silence = os.open(os.devnull, os.O_RDWR)
-        for stream in (0, 1, 2):
-            os.dup2(silence, stream)
-        sys.meta_path.insert(0, _InPlace(mutant))
-        code = int(pytest.main([*QUIET, *tests]))
-    finally:
-        os._exit(code)
+class Fork:
+    """A child that runs tests.
 
+    Args:
+        work: what the child does.
+        cpu_s: how much CPU it may take: a loop without end is cut off there.
+    """
 
-def fate(child: int, began: float, patience_s: float) -> Fate | None:
-    """What became of a child; None while it runs."""
-    done, status = os.waitpid(child, os.WNOHANG)
-    if done:
-        return "survived" if os.waitstatus_to_exitcode(status) == 0 else "killed"
-    if time.monotonic() - began < patience_s:
-        return None
-    os.killpg(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    return "timeout"
+    def __init__(self, work: Callable[[], Ended], cpu_s: float) -> None:
+        self.reading, writing = os.pipe()
+        self.began, self.wall_s = time.monotonic(), 8 * cpu_s
+        self.child = os.fork()
+        if not self.child:
+            self._run(work, writing, int(cpu_s) + 1)
+        os.close(writing)
+
+    @staticmethod
+    def _run(work: Callable[[], Ended], writing: int, cpu_s: int) -> None:
+        os.setsid()
+        code = 70
+        try:
+            resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s + 5))
+            silence = os.open(os.devnull, os.O_RDWR)
+            for stream in (0, 1, 2):
+                os.dup2(silence, stream)
+            code, by = work()
+            os.write(writing, by.encode())
+        finally:
+            os._exit(code)
+
+    def verdict(self) -> Verdict | None:
+        """What became of it; None while it runs."""
+        done, status = os.waitpid(self.child, os.WNOHANG)
+        if not done:
+            if time.monotonic() - self.began < self.wall_s:
+                return None
+            os.killpg(self.child, signal.SIGKILL)
+            os.waitpid(self.child, 0)
+            os.close(self.reading)
+            return Verdict("timeout", "")
+        ready, _, _ = select.select([self.reading], [], [], 0)
+        by = os.read(self.reading, 4096).decode() if ready else ""
+        os.close(self.reading)
+        code = os.waitstatus_to_exitcode(status)
+        if code in (-signal.SIGXCPU, -signal.SIGKILL):
+            return Verdict("timeout", "")
+        fate: dict[int, Fate | None] = {0: "survived", NOT_HERE: None}
+        return Verdict(fate.get(code, "killed"), by)

@@ -1,4 +1,4 @@
-"""Ten thousand decisions in flight at once: ``python -m benchmarks.reliability.load [--write]``.
+"""Ten thousand decisions in flight at once: ``python -m benchmarks.reliability load [--write]``.
 
 Every decision is a whole one, with receipt, limits and prices, over the anthropic SDK's path to the
 provider of ``benchmarks/speed`` on loopback. The same number of decisions is made in three waves;
@@ -116,7 +116,7 @@ def page(waves: list[Wave], number: int) -> str:
     ]
     head = ("wave", "p50, s", "p99, s", "wall, s", "ms of CPU each", "MB", "handles (most)")
     said = (
-        f"`python -m benchmarks.reliability.load`: {WAVES} waves of {number:,} one-seat decisions "
+        f"`python -m benchmarks.reliability load`: {WAVES} waves of {number:,} one-seat decisions "
         f"begun at the same moment, answers after {DELAY_MS} ms, at most 2,048 connections, ledger "
         "on. Latency is from the beginning of the wave, so it is the wave's own length."
     )
@@ -124,14 +124,12 @@ def page(waves: list[Wave], number: int) -> str:
     return "\n\n".join(["## Load", said, shown, table(head, rows)])
 
 
-def main() -> None:
+def main(arguments: list[str]) -> None:
     """Run, print, and with ``--write`` replace the section of RESULTS.md."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, prog="python -m benchmarks.reliability.load"
-    )
+    parser = argparse.ArgumentParser("load", description=__doc__)
     parser.add_argument("--in-flight", type=int, default=IN_FLIGHT)
     parser.add_argument("--write", action="store_true")
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
     with (
         tempfile.TemporaryDirectory() as name,
         provider() as server,
@@ -148,4 +146,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -2,8 +2,10 @@
 
 A seeded sample of small wrong edits (another comparison, another operator, a constant one higher, a
 condition negated, ...) in aggregation, the decision rule, quorum and prices. Each is run against
-the tests that execute its line, quickest first, until one fails. A run is resumable: what is done
-is in the work folder, and is dropped when code or tests change.
+the tests that execute its line, those of its own file first and quick ones first, until one fails.
+
+A run is resumable: what is done is in the work folder. What was killed stays so while its file and
+the test that killed it are as they were; what survived is tried again when code or tests change.
 
     python -m benchmarks.reliability mutation --sample 500 --seed 7 --write
 """
@@ -14,15 +16,18 @@ import argparse
 import hashlib
 import json
 import os
-import random
 import sys
+import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+
+import pytest
 
 from benchmarks.reliability import _mutation_runs as runs
 from benchmarks.reliability._mutants import Mutant, mutants_of
+from benchmarks.reliability._mutation_coverage import Covered, covered, digest
 
 ROOT = runs.ROOT
 MUTATED = (
@@ -40,8 +45,10 @@ TESTS = (
 )
 SURVIVORS = Path(__file__).with_name("survivors.json")
 SLOW_S = 3.0
-MOST_S = 45.0
-PATIENCE_S = 120.0
+MOST_S = 30.0
+PATIENCE = 4
+STARTING_S = 15.0
+CHECKED = 20
 TARGET = 0.9
 ROOMS = ("aggregation", "orchestrators", "models")
 
@@ -58,13 +65,16 @@ def main(arguments: list[str]) -> int:
     os.chdir(ROOT)
     os.environ |= {"CI": "true", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     mutants = _sample(chosen.sample, chosen.seed, chosen.only)
-    work = chosen.work / _fingerprint()
-    work.mkdir(parents=True, exist_ok=True)
-    covered = _coverage(work)
-    if covered["failed"]:
-        print("without a mutant these fail:", *covered["failed"], sep="\n  ", file=sys.stderr)
-        return 1
-    fates = _run(mutants, covered, work / "fates.jsonl", chosen.jobs)
+    chosen.work.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["PYTEST_DEBUG_TEMPROOT"] = folder
+        runs.warm()
+        known = covered(chosen.work / "coverage.json", TESTS, MUTATED, SLOW_S)
+        if known.failed:
+            print("without a mutant these fail:", *known.failed, sep="\n  ", file=sys.stderr)
+            return 1
+        run = Run(mutants, known, Fates(chosen.work / "fates.jsonl"), chosen.jobs)
+        fates = run.all()
     section = _section(mutants, fates, chosen.seed)
     print(section)
     if chosen.write:
@@ -77,41 +87,23 @@ def main(arguments: list[str]) -> int:
 
 
 def _sample(size: int, seed: int, only: str | None) -> list[Mutant]:
-    every = [one for file in MUTATED for one in mutants_of(file, str(file.relative_to(ROOT)))]
-    drawn = random.Random(seed).sample(every, min(size, len(every)))  # noqa: S311 - a sample
-    return [one for one in drawn if only is None or only in one.path]
+    """Those with the least hashes, so that a change of one file leaves the draw from others."""
+    drawn: list[tuple[str, Mutant]] = []
+    for file in MUTATED:
+        seen: Counter[str] = Counter()
+        for one in mutants_of(file, str(file.relative_to(ROOT))):
+            said = f"{one.path} {one.before} {one.after}"
+            seen[said] += 1
+            mark = hashlib.sha256(f"{seed} {said} {seen[said]}".encode()).hexdigest()
+            drawn.append((mark, one))
+    drawn.sort(key=lambda pair: pair[0])
+    return [one for _, one in drawn[:size] if only is None or only in one.path]
 
 
-def _fingerprint() -> str:
-    """Of the code and tests: what is known of another state says nothing of this one."""
-    whole = hashlib.sha256()
-    for file in sorted([*ROOT.glob("consensus/**/*.py"), *ROOT.glob("tests/**/*.py")]):
-        whole.update(file.read_bytes())
-    return whole.hexdigest()[:16]
-
-
-def _coverage(work: Path) -> dict[str, Any]:
-    """Which quick tests run which lines, found once by running them all in a fork."""
-    kept = work / "coverage.json"
-    if not kept.exists():
-        runs.warm()
-        child = os.fork()
-        if not child:
-            import pytest
-
-            plugin = runs.Coverage(MUTATED)
-            pytest.main([*runs.QUIET[1:], *TESTS], plugins=[plugin])
-            kept.write_text(json.dumps(plugin.found()))
-            os._exit(0)
-        os.waitpid(child, 0)
-    found: dict[str, Any] = json.loads(kept.read_text())
-    return found
-
-
-def _tests_of(mutant: Mutant, covered: dict[str, Any]) -> list[str]:
+def _tests_of(mutant: Mutant, known: Covered) -> list[str]:
     """The tests that run its lines; of what runs at import, those that run any of its file."""
-    seconds, lines = covered["seconds"], covered["lines"][mutant.path]
-    at = {name for line in range(mutant.line, mutant.end + 1) for name in lines.get(str(line), [])}
+    seconds, lines = known.seconds, known.lines[mutant.path]
+    at = {name for line in range(mutant.line, mutant.end + 1) for name in lines.get(line, ())}
     names = at or {name for found in lines.values() for name in found}
     own = f"test_{Path(mutant.path).stem.strip('_')}.py"
     quick = sorted(
@@ -127,43 +119,114 @@ def _tests_of(mutant: Mutant, covered: dict[str, Any]) -> list[str]:
     return taken
 
 
-def _run(
-    mutants: list[Mutant], covered: dict[str, Any], kept: Path, jobs: int
-) -> dict[Mutant, runs.Fate]:
-    fates: dict[Mutant, runs.Fate] = {}
-    if kept.exists():
-        for line in kept.read_text().splitlines():
-            row = json.loads(line)
-            fates[Mutant(**row["mutant"])] = row["fate"]
-    waiting = [one for one in mutants if one not in fates]
-    running: dict[int, tuple[Mutant, float]] = {}
-    runs.warm()
-    began = time.monotonic()
+class Fates:
+    """What became of mutants, in a file; read as far as it still holds."""
 
-    def end(mutant: Mutant, fate: runs.Fate) -> None:
-        fates[mutant] = fate
-        with kept.open("a") as file:
-            file.write(json.dumps({"mutant": mutant.as_dict(), "fate": fate}) + "\n")
-        done = sum(one in fates for one in mutants)
-        spent = time.monotonic() - began
-        print(f"\r{done}/{len(mutants)}  {spent:.0f} s", end="", file=sys.stderr, flush=True)
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.state = digest(*ROOT.glob("consensus/**/*.py"), *ROOT.glob("tests/**/*.py"))
 
-    while waiting or running:
-        while waiting and len(running) < jobs:
-            mutant = waiting.pop()
-            tests = _tests_of(mutant, covered)
-            if tests:
-                running[runs.start(mutant, tests)] = (mutant, time.monotonic())
+    def read(self) -> dict[Mutant, runs.Fate]:
+        """Those that still hold."""
+        fates: dict[Mutant, runs.Fate] = {}
+        lines = self.path.read_text().splitlines() if self.path.exists() else []
+        for row in map(json.loads, lines):
+            mutant, same = Mutant(**row["mutant"]), row["state"] == self.state
+            noticed = row["fate"] in ("killed", "timeout")
+            if same or (noticed and row["marks"] == self._marks(mutant, row["by"])):
+                fates[mutant] = row["fate"]
             else:
-                end(mutant, "uncovered")
-        time.sleep(0.02)
-        for child, (mutant, since) in list(running.items()):
-            fate = runs.fate(child, since, PATIENCE_S)
-            if fate is not None:
-                del running[child]
-                end(mutant, fate)
-    print(file=sys.stderr)
-    return {one: fates[one] for one in mutants}
+                fates.pop(mutant, None)
+        return fates
+
+    def add(self, mutant: Mutant, fate: runs.Fate, by: str) -> None:
+        """Keep one more."""
+        row = {"mutant": mutant.as_dict(), "fate": fate, "by": by, "state": self.state}
+        with self.path.open("a") as file:
+            file.write(json.dumps({**row, "marks": self._marks(mutant, by)}) + "\n")
+
+    @staticmethod
+    def _marks(mutant: Mutant, by: str) -> list[str]:
+        files = [ROOT / mutant.path, *([ROOT / by.split("::", maxsplit=1)[0]] if by else [])]
+        return [digest(file) if file.exists() else "" for file in files]
+
+
+class Run:
+    """Both ways, one after the other."""
+
+    def __init__(self, mutants: list[Mutant], known: Covered, fates: Fates, jobs: int) -> None:
+        self.mutants, self.fates, self.jobs = mutants, fates, jobs
+        self.tests = {one: _tests_of(one, known) for one in mutants}
+        self.known = known
+
+    def all(self) -> dict[Mutant, runs.Fate]:
+        """Every mutant's fate."""
+        for one in self._waiting():
+            if not self.tests[one]:
+                self.fates.add(one, "uncovered", "")
+        if self._waiting():
+            child = os.fork()
+            if not child:
+                runs.collected(TESTS, self._swapped)
+                os._exit(0)
+            if os.waitpid(child, 0)[1]:
+                raise SystemExit("the quick runs ended badly")
+        self._through(self._waiting(), runs.imported, keep=("killed", "timeout", "survived"))
+        return self.fates.read()
+
+    def _waiting(self) -> list[Mutant]:
+        done = self.fates.read()
+        return [one for one in self.mutants if one not in done]
+
+    def _swapped(self, session: pytest.Session) -> None:
+        self._through(self._waiting(), runs.Swapping(session), keep=("killed", "timeout"))
+
+    def _through(
+        self,
+        waiting: list[Mutant],
+        way: Callable[[Mutant | None, Sequence[str]], runs.Ended],
+        keep: Sequence[runs.Fate],
+    ) -> None:
+        if not waiting:
+            return
+        everything = sorted({name for one in waiting for name in self.tests[one]})
+        self._control(way, everything)
+        running: dict[Mutant, runs.Fork] = {}
+        began, total = time.monotonic(), len(waiting)
+        while waiting or running:
+            while waiting and len(running) < self.jobs:
+                one = waiting.pop()
+                running[one] = self._fork(way, one, self.tests[one])
+            time.sleep(0.005)
+            for one, fork in list(running.items()):
+                verdict = fork.verdict()
+                if verdict is not None:
+                    del running[one]
+                    if verdict.fate is not None and verdict.fate in keep:
+                        self.fates.add(one, verdict.fate, verdict.by)
+                    left = len(waiting) + len(running)
+                    spent = time.monotonic() - began
+                    print(f"\r{total - left}/{total}  {spent:.0f} s", end="", file=sys.stderr)
+        print(file=sys.stderr)
+
+    def _fork(
+        self,
+        way: Callable[[Mutant | None, Sequence[str]], runs.Ended],
+        mutant: Mutant | None,
+        tests: Sequence[str],
+    ) -> runs.Fork:
+        expected = sum(self.known.seconds[name] for name in tests)
+        return runs.Fork(lambda: way(mutant, tests), STARTING_S + PATIENCE * expected)
+
+    def _control(
+        self, way: Callable[[Mutant | None, Sequence[str]], runs.Ended], tests: Sequence[str]
+    ) -> None:
+        """The same tests in the same way, with nothing wrong: none may fail."""
+        fork = self._fork(way, None, tests)
+        while (verdict := fork.verdict()) is None:
+            time.sleep(0.05)
+        if verdict.fate != "survived":
+            raise SystemExit(f"without a mutant: {verdict.fate}, {verdict.by}")
 
 
 def _section(mutants: list[Mutant], fates: dict[Mutant, runs.Fate], seed: int) -> str:

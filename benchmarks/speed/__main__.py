@@ -31,7 +31,7 @@ STUDIES = {
 }
 """By name: the section of RESULTS.md, and its heading."""
 
-ROUNDS = {"calls": 5, "imports": 5, "limiter": 3, "latency": 10, "memory": 1, "replay": 3}
+ROUNDS = {"calls": 5, "imports": 5, "limiter": 3, "latency": 20, "memory": 1, "replay": 3}
 
 
 def _say(line: str) -> None:

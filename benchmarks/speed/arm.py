@@ -21,6 +21,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+CONNECTIONS = 2048
+"""Of every client's pool: none may throttle a hundred panels."""
+POOL = {"max_connections": CONNECTIONS, "max_keepalive_connections": CONNECTIONS}
+"""The same, in the words of httpx."""
+
 Decide = Callable[[int], Awaitable[str]]
 """From the case's number to the outcome of one ten-seat decision."""
 

@@ -68,7 +68,8 @@ async def run(kind: str, waiting: int, seconds: float) -> dict[str, float]:
     await asyncio.sleep(WINDOW_S / 2)  # all stand in the queue, the first share has gone
     wall, cpu, before = time.monotonic(), time.process_time(), len(admitted)
     await asyncio.sleep(seconds)
-    share = (time.process_time() - cpu) / (time.monotonic() - wall)
+    watched = time.monotonic() - wall
+    share = (time.process_time() - cpu) / watched
     after = len(admitted)
     for one in calls:
         one.cancel()
@@ -76,7 +77,7 @@ async def run(kind: str, waiting: int, seconds: float) -> dict[str, float]:
     times = [at for at, _ in admitted[:after]]
     most = max(sum(1 for other in times[i:] if other < at + WINDOW_S) for i, at in enumerate(times))
     moved = max(abs(place - number) for place, (_, number) in enumerate(admitted[:after]))
-    return {"share": share, "most": most, "moved": moved, "admitted": after - before}
+    return {"share": share, "most": most, "moved": moved, "rate": (after - before) / watched}
 
 
 def study(say: Callable[[str], None], *, rounds: int, seconds: float) -> Part:
@@ -101,6 +102,7 @@ def study(say: Callable[[str], None], *, rounds: int, seconds: float) -> Part:
             spread([100 * one["share"] for one in found[kind]]) + " %",
             f"{max(one['moved'] for one in found[kind]):.0f}",
             f"{max(one['most'] for one in found[kind]):.0f}",
+            spread([one["rate"] for one in found[kind]], "{:.0f}"),
         ]
         for kind, label in KINDS.items()
     ]
@@ -126,7 +128,16 @@ def study(say: Callable[[str], None], *, rounds: int, seconds: float) -> Part:
                 f"{WAITING:,} tasks wait at {RATE} a {WINDOW_S:g} s, watched for {seconds:g} s "
                 "after all stand in the queue."
             ),
-            table(("", "of a core", "places moved, at most", "in one window, at most"), rows),
+            table(
+                (
+                    "",
+                    "of a core",
+                    "places moved, at most",
+                    "in one window, at most",
+                    "admitted a second",
+                ),
+                rows,
+            ),
         ],
     )
 

@@ -24,6 +24,8 @@ RATIONALE = (
     "criteria demand; nothing in it speaks against them."
 )
 PAD = {"request": "r" * 180}
+_CHOICES = {"choice", "answer"}
+"""Properties that hold the yes where their schema leaves the words open (verdict's does)."""
 _SHAPING = ("output_config", "output_format", "response_format", "tools")
 """What of a request decides the form of its answer."""
 
@@ -56,7 +58,11 @@ def fitting(schema: Any, defs: dict[str, Any]) -> Any:
         return "approve" if "approve" in schema["enum"] else schema["enum"][0]
     kind = schema.get("type")
     if kind == "object" or "properties" in schema:
-        return {k: fitting(v, defs) for k, v in schema.get("properties", {}).items()}
+        properties = schema.get("properties", {}).items()
+        return {
+            k: "approve" if k in _CHOICES and v.get("type") == "string" else fitting(v, defs)
+            for k, v in properties
+        }
     if kind == "array":
         return [fitting(schema["items"], defs)] if schema.get("minItems") else []
     return {"number": 0.9, "integer": 1, "boolean": True, "null": None}.get(kind, RATIONALE)

@@ -13,13 +13,13 @@ from contextlib import contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
 
+from benchmarks.speed.arm import CONNECTIONS
 from consensus.models.protocol import Completion, Request
 from consensus.models.scripted import ScriptedClient
 from consensus.tasks import Approve
 
 SEATS = 10
-AT_ONCE = 2048
-"""Connections of every client: no pool may throttle a hundred panels."""
+AT_ONCE = CONNECTIONS
 
 MODELS = {"anthropic": "claude-haiku-5-5", "openai": "gpt-5.4-nano"}
 KEYS = {"ANTHROPIC_API_KEY": "sk-ant-loopback", "OPENAI_API_KEY": "sk-loopback"}

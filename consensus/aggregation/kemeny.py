@@ -200,4 +200,9 @@ def _weak_order(before: BoolArray) -> list[tuple[int, ...]]:
     for via in range(n):
         tied |= tied[:, via, None] & tied[None, via, :]
     groups = {tuple(np.flatnonzero(row).tolist()) for row in tied}
-    return sorted(groups, key=lambda group: int(before[:, group[0]].sum() - len(group)))
+
+    def outside(group: tuple[int, ...]) -> int:
+        """Items of other groups before it: within it, not every pair need be put both ways."""
+        return int(np.delete(before[:, group[0]], group).sum())
+
+    return sorted(groups, key=outside)

@@ -136,3 +136,18 @@ def test_nothing_to_calibrate_on_is_refused(fit: object) -> None:
     assert callable(fit)
     with pytest.raises(FitError, match="no cases"):
         fit([], [])
+
+
+def test_no_neighbouring_temperature_has_a_lower_loss() -> None:
+    p, z = overconfident(300, 5)
+
+    def loss(t: float) -> float:
+        return cal.log_loss(tempered(p, t), z) * len(z) + 0.5 * np.log(t) ** 2
+
+    t = cal.fit_temperature(p, z, spread=1.0)
+    assert loss(t) <= min(loss(t * 1.001), loss(t / 1.001))
+
+
+def test_values_and_weights_of_different_length_are_refused() -> None:
+    with pytest.raises(ValueError, match="shorter"):
+        cal.monotone([1.0, 2.0], [1.0])

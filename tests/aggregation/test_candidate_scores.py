@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import math
+from statistics import NormalDist
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consensus.aggregation.candidate_scores import judge_candidates
+from consensus.aggregation.candidate_scores import NOISE, NOISE_CASES, judge_candidates
 
 NONE = float("nan")
 
@@ -80,3 +83,14 @@ def test_the_order_of_the_judges_changes_no_bit_and_probabilities_sum_to_one(
     np.testing.assert_array_equal(found.first, again.first)
     assert found.first.sum() == pytest.approx(1.0)
     assert found.leaders
+
+
+def test_the_probability_of_two_candidates_by_hand() -> None:
+    scores = np.array([[7.0, 4.0], [8.0, 3.0], [6.0, 6.5]])
+    gaps = scores[:, 0] - scores[:, 1]
+    left = ((gaps - gaps.mean()) ** 2 / 2).sum()  # three judges, one difference: two are free
+    noise = (left + NOISE_CASES * NOISE**2) / (2 + NOISE_CASES)
+    # Each strength has the error of half the judges' mean gap, and counts as independent.
+    deviation = math.sqrt(noise * (1 + 2 * 0.44) / 3)
+    found = judge_candidates(scores)
+    assert found.first[0] == pytest.approx(NormalDist().cdf(gaps.mean() / deviation), abs=1e-4)

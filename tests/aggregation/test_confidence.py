@@ -150,3 +150,23 @@ def test_the_temperature_is_low_for_telling_confidence_and_infinite_for_noise() 
 def test_nothing_to_calibrate_on_is_refused() -> None:
     with pytest.raises(FitError, match="no labelled"):
         conf.fit_confidence([], [])
+
+
+@pytest.mark.parametrize("stated", [[-0.1, 0.5], [0.5, 1.1]])
+def test_confidence_below_nothing_or_above_certainty_is_refused(stated: list[float]) -> None:
+    with pytest.raises(ValueError, match=r"\[0, 1\]"):
+        conf.fit_confidence(stated, [0, 1])
+
+
+def test_confidence_that_is_exactly_uninformative_is_not_used() -> None:
+    assert conf.fit_confidence([0.2, 0.8, 0.2, 0.8], [1, 1, 0, 0]).b == 0.0
+
+
+def test_the_map_of_stated_confidence_means_the_shrunk_accuracy() -> None:
+    c, y = stated(40, 0.3, 1.2, 3)
+    fitted = conf.fit_confidence(c, y, base=0.6, strength=8.0)
+    assert fitted.apply(c).mean() == pytest.approx((y.sum() + 8 * 0.6) / (len(y) + 8))
+
+
+def test_a_temperature_near_zero_overflows_nothing() -> None:
+    assert conf.cisc([0, 1, 1], [0.9, 0.2, 0.1], 2, 1e-4).tolist() == [1.0, 0.0]

@@ -149,3 +149,16 @@ def test_an_overconfident_panel_is_not_let_act() -> None:
 def test_nothing_to_calibrate_on_is_refused() -> None:
     with pytest.raises(FitError, match="no calibration cases"):
         cp.conformal_quantile(np.zeros((0, 2)), np.zeros(0, dtype=int))
+
+
+def test_what_cannot_pass_gives_a_threshold_that_nothing_reaches() -> None:
+    found = cp.selective_threshold([0.9] * 10, [True] * 10)
+    assert found == cp.SelectiveThreshold(math.inf, 0.0, 0, 0, 0.05, 0.05)
+
+
+def test_fifty_steps_of_five_per_cent_are_the_defaults() -> None:
+    rng = np.random.default_rng(3)
+    given = [decisions(700, rng) for _ in range(12)]
+    usual = [cp.selective_threshold(*one) for one in given]
+    assert usual == [cp.selective_threshold(*one, risk=0.05, delta=0.05, steps=50) for one in given]
+    assert usual != [cp.selective_threshold(*one, risk=0.05, delta=0.05, steps=51) for one in given]

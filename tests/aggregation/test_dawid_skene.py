@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import warnings
 
 import numpy as np
@@ -143,3 +144,15 @@ def test_no_votes_are_refused() -> None:
 def test_an_answer_outside_the_options_is_refused() -> None:
     with pytest.raises(ValueError, match="−1 … 1"):
         dawid_skene([[0, 2]], 2)
+
+
+def test_steps_are_counted_from_one() -> None:
+    votes, _, _ = crowd(50, 3, 2, 1)
+    assert dawid_skene(votes, 2, tolerance=math.inf).steps == 2
+
+
+def test_a_thousand_votes_on_a_case_overflow_nothing() -> None:
+    votes = np.zeros((4, 1000), dtype=np.int64)
+    votes[2:] = 1
+    belief = dawid_skene(votes, 2, smoothing=0.01).posterior
+    assert belief == pytest.approx(np.array([[1, 0], [1, 0], [0, 1], [0, 1]]))

@@ -71,3 +71,10 @@ def test_seats_of_a_group_are_exchangeable(case: tuple[IntArray, int], data: st.
 def test_groups_must_cover_the_seats() -> None:
     with pytest.raises(ValueError, match="groups"):
         f.vote_features([0, 1], 2, [0])
+
+
+def test_confidence_is_the_groups_mean_log_odds() -> None:
+    found = f.confidence_features([0, 0, 1], [0.8, 0.6, 0.9], 2, [0, 0, 1])
+    odds = np.log(np.array([0.8, 0.6, 0.9]) / np.array([0.2, 0.4, 0.1]))
+    assert found.values[:, 0] == pytest.approx([(odds[0] + odds[1]) / 2, 0.0])
+    assert found.values[:, 1] == pytest.approx([0.0, odds[2]])

@@ -68,3 +68,8 @@ def test_the_next_seats_are_worth_less_and_less_and_less_still_when_they_err_tog
     gains = [ind.marginal_value(n, 0.8, 0.2) for n in (1, 3, 5)]
     assert gains[0] > gains[1] > gains[2] > 0
     assert ind.marginal_value(3, 0.8, 0.6) < ind.marginal_value(3, 0.8, 0.2)
+
+
+def test_many_cases_leave_a_narrow_interval() -> None:
+    found = ind.beta_binomial_fit(block(2000, 5, 0.7, 0.4, 2).sum(axis=1), 5)
+    assert 0.3 < found.low < found.rho < found.high < 0.5

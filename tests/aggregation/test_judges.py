@@ -130,3 +130,14 @@ def test_nothing_compared_is_refused() -> None:
 def test_an_item_is_not_compared_with_itself() -> None:
     with pytest.raises(ValueError, match="itself"):
         judges.fit_judges([0], [1], [1], [1], judges=1, items=2)
+
+
+def test_a_prior_without_spread_is_refused() -> None:
+    with pytest.raises(ValueError, match="spread"):
+        judges.fit_judges([0], [0], [1], [1.0], judges=1, items=2, spread=0.0)
+
+
+@pytest.mark.parametrize("outcome", [-0.5, 1.5])
+def test_an_outcome_outside_of_nothing_and_one_is_refused(outcome: float) -> None:
+    with pytest.raises(ValueError, match="outcomes"):
+        judges.fit_judges([0], [0], [1], [outcome], judges=1, items=2)

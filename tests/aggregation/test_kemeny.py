@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from consensus.aggregation.kemeny import kemeny_consensus
@@ -54,6 +54,7 @@ def test_partial_lists_with_fractional_weights_equal_brute_force(items: int, see
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(2, 6), st.integers(1, 4), st.integers(0, 10_000))
+@example(4, 4, 6)  # equals through a third item only, after one that is always first
 def test_the_groups_join_what_optimal_orders_put_differently(
     items: int, voters: int, seed: int
 ) -> None:
@@ -108,3 +109,9 @@ def test_the_local_search_is_no_worse_than_borda() -> None:
     w = pairwise([rng.permutation(25).tolist() for _ in range(6)], 25)
     start = [item for group in rank_groups(borda(w)) for item in group]
     assert kemeny_consensus(w).cost <= disagreement(start, w)
+
+
+def test_a_tie_is_judged_in_proportion_to_the_weights() -> None:
+    w = 1e8 * np.array([[0.0, 0.1 + 0.2], [0.3, 0.0]])
+    assert w[0, 1] != w[1, 0]
+    assert kemeny_consensus(w).number == 2

@@ -193,3 +193,34 @@ def test_weak_copies_do_not_outvote_a_strong_seat_once_stacked() -> None:
     fresh, answers = panel(4000, copies=4, seed=19)
     stacked = fit.predict(vote_features(fresh, 2, groups).values).argmax(axis=1)
     assert (stacked == answers).mean() >= (fresh[:, 0] == answers).mean() - 1e-9
+
+
+def test_the_prior_of_naive_bayes_is_the_smoothed_shares_of_its_cases() -> None:
+    found = learned.fit_naive_bayes([[0, 0], [0, 1], [0, 0], [1, 1]], [0, 0, 0, 1], 2)
+    assert found.prior == pytest.approx([4 / 6, 2 / 6])
+
+
+def test_the_held_out_beliefs_of_naive_bayes_tell_a_seat_by_its_own_errors() -> None:
+    truth = np.array([0] * 40 + [1] * 40)
+    votes = np.where(np.arange(80) % 4 == 0, 0, truth)[:, None]  # says 0 too often, 1 never wrongly
+    found = learned.fit_naive_bayes(votes, truth, 2, prior=[0.5, 0.5])
+    whole = found.predict(votes)
+    assert np.abs(found.held_out - whole).max() < 0.05
+
+
+def test_a_model_is_fitted_for_each_precision_and_fold(monkeypatch: pytest.MonkeyPatch) -> None:
+    fitted: list[float] = []
+    real = learned.fit_conditional_logit
+
+    def counting(*given: object, l2: float, **more: object) -> object:
+        fitted.append(l2)
+        return real(*given, l2=l2, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(learned, "fit_conditional_logit", counting)
+    x, z = choices(30, np.array([1.0]), seed=1)
+    learned.choose_l2(x, z, grid=(0.1, 1.0), folds=3)
+    assert fitted == [0.1] * 3 + [1.0] * 3
+
+
+def test_of_precisions_that_fit_alike_the_greatest_is_taken() -> None:
+    assert learned.choose_l2(np.zeros((6, 2, 1)), [0, 1] * 3, grid=(0.1, 10.0, 1.0)) == 10.0

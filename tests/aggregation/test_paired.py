@@ -184,3 +184,14 @@ def test_choosing_pairs_by_information_orders_items_sooner_than_chance() -> None
                 wins[(i, j) if won else (j, i)] += 1
             gained[way] += kendall(theta, paired.bradley_terry(wins, ridge=0.3).theta)
     assert gained["active"] > gained["chance"]
+
+
+def test_an_item_below_the_first_is_refused() -> None:
+    with pytest.raises(ValueError, match="not one of the 3"):
+        paired.plackett_luce([[0, -1]], 3)
+
+
+def test_a_ridge_of_a_tenth_is_the_default() -> None:
+    orders = [[0, 1, 2], [1, 0, 2]]
+    usual, said = (paired.plackett_luce(orders, 3, **more) for more in ({}, {"ridge": 0.1}))
+    assert usual.theta.tolist() == said.theta.tolist()

@@ -129,3 +129,15 @@ def test_a_ballot_that_does_not_sum_to_one_is_refused() -> None:
 def test_half_a_missing_ballot_is_refused() -> None:
     with pytest.raises(ValueError, match="whole or missing"):
         pools.linear_pool([[0.9, NAN]])
+
+
+def test_a_temperature_of_nothing_is_refused() -> None:
+    with pytest.raises(ValueError, match="above 0"):
+        pools.tempered([0.5, 0.5], 0.0)
+
+
+def test_a_distribution_that_is_missing_in_part_is_missing() -> None:
+    assert np.isnan(pools.tempered([[0.5, np.nan], [0.5, 0.5]], 2.0)).tolist() == [
+        [True, True],
+        [False, False],
+    ]

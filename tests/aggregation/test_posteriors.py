@@ -257,3 +257,11 @@ def test_gold_confusion_of_a_seat_without_cases_is_the_panels_own_accuracy() -> 
 def test_an_unsmoothed_confusion_matrix_is_refused() -> None:
     with pytest.raises(ValueError, match="smoothed"):
         post.independent_posterior([0], [[[1.0, 0.0], [0.0, 1.0]]])
+
+
+@pytest.mark.parametrize("shape", [(2, 2), (1, 3), (2,)])
+def test_counts_of_other_blocks_or_answers_than_the_confusion_are_refused(
+    shape: tuple[int, ...],
+) -> None:
+    with pytest.raises(ValueError, match="do not fit"):
+        post.confusion_block_posterior(np.ones(shape), [[[0.8, 0.2], [0.2, 0.8]]])

@@ -128,3 +128,11 @@ def test_disagreement_counts_what_an_order_turns_round() -> None:
     assert r.disagreement([0, 1, 2], w) == 2
     with pytest.raises(ValueError, match="every item"):
         r.disagreement([0, 1], w)
+
+
+def test_an_item_that_was_never_compared_has_no_share() -> None:
+    assert r.borda(r.pairwise([[0, 1]], 3), share=True).tolist() == [1.0, -1.0, 0.0]
+
+
+def test_small_scores_that_differ_by_more_than_the_tolerance_are_apart() -> None:
+    assert r.rank_groups([1.5e-9, 0.0]) == [(0,), (1,)]

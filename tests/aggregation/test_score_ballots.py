@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from consensus.aggregation import score_ballots as sb
 from consensus.aggregation._numerics import FloatArray, IntArray, softmax
+from consensus.aggregation.learned import fit_conditional_logit
 
 NAN = float("nan")
 
@@ -111,3 +112,31 @@ def test_order_of_samples_and_options_keeps_every_bit(seats: list[int], options:
 def test_a_temperature_of_zero_is_refused() -> None:
     with pytest.raises(ValueError, match="above 0"):
         sb.score_posterior([[1, 2]], [0], [0.0])
+
+
+def test_weak_evidence_gets_a_temperature_above_one() -> None:
+    scores, truth = judges(200, 8)
+    scores = scores * 10
+    found = sb.fit_temperatures(scores, truth, np.zeros(scores.shape[1], dtype=np.int64))
+    means = np.moveaxis(scores.mean(axis=1, keepdims=True), -2, -1)
+    weight = fit_conditional_logit(means - means.mean(axis=1, keepdims=True), truth, l2=1.0)
+    assert 0 < weight.weights[0] < 1
+    assert found[0] == pytest.approx(1 / weight.weights[0])
+
+
+def test_a_lone_score_is_its_ballots_average() -> None:
+    assert sb.standardised([[5.0, np.nan]])[0, 0] == 0.0
+
+
+def test_ordinal_evidence_by_hand() -> None:
+    table = sb.fit_ordinal([[[1.0, 0.0]], [[1.0, 0.0]], [[0.0, 1.0]]], [0, 0, 0], [0], strength=1.0)
+    # Right options scored 1, 1, 0, wrong ones 0, 0, 1; each level has half of all scores, so it
+    # gets one pseudo-count.
+    assert table.levels.tolist() == [0.0, 1.0]
+    assert table.evidence == pytest.approx(np.log([[2 / 3, 3 / 2]]))
+
+
+def test_a_ballots_own_location_says_nothing_even_with_a_candidate_unscored() -> None:
+    low, high = ([[2.0, 1.0, np.nan], [3.0, np.nan, 1.0]], [[7.0, 6.0, np.nan], [3.0, np.nan, 1.0]])
+    one, other = (sb.score_posterior(given, [0, 1], [1.0, 1.0]) for given in (low, high))
+    assert one == pytest.approx(other)

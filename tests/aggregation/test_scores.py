@@ -128,3 +128,22 @@ def test_z_means_do_not_let_the_widest_judge_rule() -> None:
 def test_tie_rates_count_shared_first_places() -> None:
     scores = [[[7, 7, 1], [7, 6, 1]], [[5, 5, 5], [5, 5, 5]]]
     assert sc.tie_rates(scores) == sc.TieRates(0.75, 0.5)
+
+
+def test_the_fit_says_of_how_many_cases_it_is() -> None:
+    scores, _ = judged(40, 2)
+    assert sc.fit_scores(scores).cases == 40
+
+
+def test_nothing_is_trimmed_where_no_share_is() -> None:
+    assert sc.trimmed_mean([1.0, 2.0, 9.0], 0.0) == pytest.approx(4.0)
+
+
+def test_half_at_each_end_leaves_nothing_and_is_refused() -> None:
+    with pytest.raises(ValueError, match="trim"):
+        sc.trimmed_mean([1.0, 2.0], 0.5)
+
+
+def test_each_case_is_trimmed_by_its_own_number_of_scores() -> None:
+    scores = [[0.0, 1.0, 2.0, 3.0, 10.0], [0.0, 1.0, 5.0, np.nan, np.nan]]
+    assert sc.trimmed_mean(scores) == pytest.approx([2.0, 2.0])

@@ -98,3 +98,13 @@ def test_a_missing_vote_breaks_a_window() -> None:
 def test_an_unknown_answer_is_refused() -> None:
     with pytest.raises(ValueError, match="−1 … 1"):
         replay.stop_times([[0, 2]], 2, replay.ahead_rule(2))
+
+
+def test_counts_have_a_place_for_each_block_and_no_more() -> None:
+    found = replay.stop_times(panel(5, 4), 4, replay.certain_rule(), blocks=[0, 0, 1, 1])
+    assert found.counts.shape == (5, 2, 4)
+
+
+def test_before_the_first_whole_window_nothing_agrees() -> None:
+    assert replay.window_agrees([0, 0], 3).shape == ()
+    assert not replay.window_agrees([0, 0], 3)

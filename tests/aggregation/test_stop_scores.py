@@ -89,3 +89,13 @@ def test_a_smaller_chance_asks_for_a_greater_lead() -> None:
     few = lead_decided(leads, 4, 1.0, chance=0.2).sum()
     many = lead_decided(leads, 4, 1.0, chance=0.01).sum()
     assert few > many > 0
+
+
+def test_no_cases_have_no_spread_to_measure() -> None:
+    with pytest.raises(ValueError, match="shape"):
+        lead_spread(np.zeros((0, 2, 2)))
+
+
+def test_the_spread_is_of_the_two_options_in_front() -> None:
+    ballots = np.array([[[5.0, 4.0, 0.0], [7.0, 4.0, 3.0]]])
+    assert lead_spread(ballots) == pytest.approx(np.std([1.0, 3.0], ddof=1))

@@ -143,3 +143,20 @@ def test_a_threshold_that_one_vote_can_cross_is_open() -> None:
 def test_too_many_outcomes_are_refused() -> None:
     with pytest.raises(ValueError, match="too many outcomes"):
         sv.value_of_ballots(np.zeros((1, 12)), sv.plain_losses(12), p=0.8, rho=0.3, ballots=9)
+
+
+def test_where_nothing_remains_each_case_is_told_so() -> None:
+    counts = np.zeros((3, 1, 2))
+    asked = sv.worth_asking(counts, sv.plain_losses(2), price=0.0, remaining=0, p=0.7, rho=0.2)
+    assert asked.tolist() == [0, 0, 0]
+
+
+def test_the_horizon_is_cut_where_outcomes_are_too_many() -> None:
+    counts = np.zeros((2, 1, 12))
+    many = {"price": 0.0, "remaining": 9, "p": 0.7, "rho": 0.2}
+    assert sv.worth_asking(counts, sv.plain_losses(12), **many).max() <= 4  # type: ignore[arg-type]
+
+
+def test_what_is_worth_nothing_is_not_asked_even_for_nothing() -> None:
+    counts = np.zeros((1, 1, 2))
+    assert sv.worth_asking(counts, np.zeros((2, 2)), price=0.0, remaining=3, p=0.7, rho=0.2) == 0

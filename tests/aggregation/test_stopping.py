@@ -194,3 +194,48 @@ def test_rules_do_not_depend_on_the_options_order(counts: np.ndarray, data: st.D
         lambda c: stop.prior_confidence(c, prior),
     ):
         np.testing.assert_array_equal(value(total), value(total[order]))
+
+
+def test_a_lead_is_what_the_first_has_more_than_the_second() -> None:
+    assert not stop.ahead([3, 2], 2)
+    assert stop.ahead([4, 2], 2)
+
+
+def test_a_lone_option_leads_by_all_that_it_has() -> None:
+    assert stop.ahead([3.0], 3)
+    assert not stop.ahead([3.0], 4)
+
+
+def test_a_confidence_that_just_meets_its_threshold_decides() -> None:
+    assert stop.beta_decided([1, 0], 0.75)
+
+
+def test_a_type_that_is_always_unanimous_is_settled_for_certain() -> None:
+    prior = stop.TypePrior(np.array([[1.0, 0.0]]), np.array([1.0]))
+    assert stop.prior_decided([1, 0], prior, 1.0)
+
+
+def test_a_case_with_one_vote_is_part_of_the_type() -> None:
+    prior = stop.fit_type_prior([[1, 0], [3, 3], [0, 0]])
+    assert sorted(prior.weights) == [0.5, 0.5]
+
+
+def test_answers_beyond_the_ranks_are_lumped_into_the_last() -> None:
+    prior = stop.fit_type_prior([[4, 3, 2, 1]], pseudo=0.0, ranks=2)
+    assert prior.shares == pytest.approx(np.array([[4.0, 2.0]]) / 6.0)
+
+
+def test_walds_test_goes_on_at_a_draw() -> None:
+    assert not stop.sprt_decided([2, 2])
+    assert stop.sprt_decided([40, 40])  # far more draws than three of four would leave
+
+
+def test_half_a_vote_for_the_second_counts_as_a_whole_one_in_the_mixture_test() -> None:
+    for first in range(4, 30):
+        half, whole = (stop.mixture_sprt_decided([first, second]) for second in (2.5, 3))
+        assert bool(half) == bool(whole)
+
+
+def test_an_error_of_more_than_a_half_bounds_nothing() -> None:
+    with pytest.raises(ValueError, match="error"):
+        stop.wald_bound(0.7, error=0.6)

@@ -142,3 +142,16 @@ def test_a_minority_can_veto() -> None:
 
 def test_agreement_is_a_share_of_configured_seats() -> None:
     assert v.agreement([3, 1], 5) == pytest.approx(0.6)
+
+
+def test_an_answer_below_missing_is_refused_beside_good_ones() -> None:
+    with pytest.raises(ValueError, match="votes must lie"):
+        v.tally([0, -2], 2)
+
+
+def test_no_seats_have_no_blocks() -> None:
+    assert v.tally_blocks([], 2, []).shape == (0, 2)
+
+
+def test_a_supermajority_of_large_weights_is_met_within_their_rounding() -> None:
+    assert v.supermajority([2e6 * (1 - 1e-10), 1.0], 3e6) == 0

@@ -30,6 +30,14 @@ def test_a_schema_is_filled_and_says_approve_wherever_it_stands() -> None:
     assert json.loads(sample(nested))["ballot"]["answer"] == "approve"
 
 
+def test_a_choice_whose_schema_leaves_its_words_open_is_a_yes() -> None:
+    word = {"type": "string"}
+    open_ = {"type": "object", "properties": {"explanation": word, "choice": word}}
+    said = json.loads(sample(open_))
+    assert said["choice"] == "approve"
+    assert said["explanation"] != "approve"
+
+
 def test_a_message_answers_in_the_form_that_was_asked_for() -> None:
     form = {"format": {"type": "json_schema", "schema": SCHEMA}}
     block = said(b"/v1/messages", output_config=form)["content"][0]

@@ -70,7 +70,7 @@ class TestReadingTheMap:
         with pytest.raises(PriceError, match=r"nowhere\.json: cannot be read: No such file"):
             PriceBook(path=tmp_path / "nowhere.json").price(OPUS)
 
-    @pytest.mark.parametrize("text", ["{", "[]", '{"a": 1}'])
+    @pytest.mark.parametrize("text", ["{", "[]", '{"a": 1}', '{"a": {}, "b": 1}'])
     def test_a_broken_map_is_one_clear_line(self, tmp_path: Path, text: str) -> None:
         path = tmp_path / "map.json"
         path.write_text(text)

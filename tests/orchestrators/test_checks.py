@@ -167,3 +167,11 @@ def test_a_failure_that_the_row_sends_on_is_an_objection_and_said(kind: Any) -> 
     assert any(reason.startswith("trigger: vote gave") for reason in said.reasons)
     other = one.model_copy(update={"failures": (failure(3, "timeout"),)})
     assert conclude("approve", OPTIONS, [other]).action == "act"
+
+
+def test_the_reasons_tell_what_was_judged_of_the_outcome_and_not_of_candidates() -> None:
+    of_outcome, of_candidate = judgement(A), judgement(A, oracle="other", of="candidate")
+    said = conclude("approve", OPTIONS, [checked(hop([A, A, A]), of_outcome, of_candidate)])
+    assert [one for one in said.reasons if "oracle" in one] == [
+        "vote: oracle g accepts it, score 1.000"
+    ]

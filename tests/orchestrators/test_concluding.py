@@ -207,3 +207,33 @@ def test_agreement_of_answers() -> None:
 def test_what_asks_for_an_oracles_verdict_and_has_none_is_not_acted_upon() -> None:
     unjudged = hop([A, A, A], accept=Acceptance(by="oracle"))
     assert conclude("approve", OPTIONS, [unjudged]).action == "escalate"
+
+
+def test_a_tie_agrees_as_far_as_its_largest_group() -> None:
+    tied = hop(["x", "y", "x", "y", "z"])
+    assert conclude("choose", ("x", "y", "z"), [tied]).agreement == 0.4
+
+
+def test_nobody_agrees_where_nobody_answered() -> None:
+    assert conclude("approve", OPTIONS, [hop([None, None, None])]).agreement == 0.0
+
+
+def of_no_schema(one: HopRecord) -> HopRecord:
+    failed = tuple(f.model_copy(update={"failure": "schema"}) for f in one.failures)
+    return one.model_copy(update={"failures": failed})
+
+
+def test_only_a_hop_that_another_followed_is_said_to_have_sent_the_task_on() -> None:
+    first = of_no_schema(hop([A, A, None], escalate_on=("schema",)))
+    last = of_no_schema(hop([A, A, None], first=3, name="last", escalate_on=("schema",)))
+    reasons = conclude("approve", OPTIONS, [first, last]).reasons
+    asked = [one for one in reasons if "the next hop was asked" in one]
+    assert [one.split(" gave ")[0] for one in asked] == ["trigger: vote"]
+
+
+def test_a_failure_that_sends_nothing_on_is_told_so_only_below_the_quorum() -> None:
+    last = hop([A], first=3, name="last")
+    for quorum, told in ((2, False), (3, True)):
+        first = of_no_schema(hop([A, A, None], quorum=quorum))
+        reasons = conclude("approve", OPTIONS, [first, last]).reasons
+        assert any(one.startswith("trigger: vote gave") for one in reasons) is told

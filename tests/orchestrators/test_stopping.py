@@ -36,3 +36,10 @@ def test_margin_never_stops_a_calibrated_panel() -> None:
 def test_other_rules_may_stop_a_learned_panel() -> None:
     five = spec(5, aggregator="weighted", stop=Stopping(rule="ahead_by_k"))
     assert settled(TASK, five, FOUR, 1) is not None
+
+
+def test_the_adaptive_rule_stops_what_is_settled_and_nothing_else() -> None:
+    nine = spec(9, quorum=2, stop=Stopping(rule="adaptive"))
+    split = Poll(ballots=tuple(ballot(i, ("approve", "reject")[i % 2]) for i in range(4)))
+    assert settled(TASK, nine, FOUR, 5) is not None
+    assert settled(TASK, nine, split, 5) is None

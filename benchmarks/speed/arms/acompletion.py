@@ -18,6 +18,8 @@ WORK = arm.workload()
 @asynccontextmanager
 async def opened() -> AsyncIterator[arm.Decide]:
     os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
+    os.environ["AIOHTTP_CONNECTOR_LIMIT"] = str(arm.CONNECTIONS)
+    os.environ["AIOHTTP_CONNECTOR_LIMIT_PER_HOST"] = str(arm.CONNECTIONS)
     import litellm
 
     litellm.suppress_debug_info = True

@@ -3,9 +3,11 @@
 import asyncio
 from typing import Literal
 
+import httpx2
 from autogen_agentchat.agents import AssistantAgent
 from autogen_core.models import ModelInfo
 from autogen_ext.models.openai import OpenAIChatCompletionClient
+from openai import DefaultAsyncHttpxClient
 from pydantic import BaseModel
 
 from benchmarks.speed import arm
@@ -24,6 +26,8 @@ CLIENT = OpenAIChatCompletionClient(
     base_url=f"{WORK.url}/v1",
     api_key="sk-loopback",
     max_retries=0,
+    timeout=600,
+    http_client=DefaultAsyncHttpxClient(limits=httpx2.Limits(**arm.POOL)),
     model_info=ModelInfo(
         vision=False,
         function_calling=True,

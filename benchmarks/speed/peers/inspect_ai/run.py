@@ -1,7 +1,8 @@
 """Inspect: a model with a response schema, seats under ``collect`` as its documentation has it."""
 
-import json
+from typing import Literal
 
+import httpx2
 from inspect_ai.model import (
     ChatMessageSystem,
     ChatMessageUser,
@@ -9,7 +10,8 @@ from inspect_ai.model import (
     ResponseSchema,
     get_model,
 )
-from inspect_ai.util import json_schema
+from inspect_ai.util import collect, json_schema
+from openai import DefaultAsyncHttpxClient
 from pydantic import BaseModel
 
 from benchmarks.speed import arm
@@ -19,7 +21,7 @@ WORK = arm.workload()
 
 class Ballot(BaseModel):
     rationale: str
-    answer: str
+    answer: Literal["approve", "reject"]
     confidence: float
 
 
@@ -28,8 +30,10 @@ MODEL = get_model(
     base_url=f"{WORK.url}/v1",
     api_key="sk-loopback",
     responses_api=False,
+    client_timeout=600,
+    http_client=DefaultAsyncHttpxClient(limits=httpx2.Limits(**arm.POOL)),
     config=GenerateConfig(
-        max_connections=2048,
+        max_connections=arm.CONNECTIONS,
         max_tokens=1024,
         max_retries=0,
         response_schema=ResponseSchema(name="ballot", json_schema=json_schema(Ballot)),
@@ -41,14 +45,10 @@ async def ask(text: str) -> str:
     output = await MODEL.generate(
         [ChatMessageSystem(content=WORK.system), ChatMessageUser(content=text)]
     )
-    said = json.loads(output.completion)["answer"]
-    # This schema leaves the answer open, and the provider then says a sentence: any text is a yes.
-    return "approve" if said else "none"
+    return Ballot.model_validate_json(output.completion).answer
 
 
 async def decide(case: int) -> str:
-    from inspect_ai.util import collect
-
     return arm.majority(await collect(*(ask(text) for text in WORK.texts(case))))
 
 

@@ -3,9 +3,11 @@
 import operator
 from typing import Annotated, Any, Literal, TypedDict
 
+import httpx2
 from langchain_openai import ChatOpenAI
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import Send
+from openai import DefaultAsyncHttpxClient
 from pydantic import BaseModel
 
 from benchmarks.speed import arm
@@ -30,6 +32,8 @@ JUDGE = ChatOpenAI(
     base_url=f"{WORK.url}/v1",
     api_key="sk-loopback",
     max_retries=0,
+    timeout=600,
+    http_async_client=DefaultAsyncHttpxClient(limits=httpx2.Limits(**arm.POOL)),
     max_tokens=1024,
 ).with_structured_output(Ballot)
 

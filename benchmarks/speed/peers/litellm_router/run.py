@@ -7,6 +7,8 @@ import os
 from benchmarks.speed import arm
 
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
+os.environ["AIOHTTP_CONNECTOR_LIMIT"] = str(arm.CONNECTIONS)
+os.environ["AIOHTTP_CONNECTOR_LIMIT_PER_HOST"] = str(arm.CONNECTIONS)
 import litellm
 
 litellm.suppress_debug_info = True
@@ -19,6 +21,7 @@ ROUTER = litellm.Router(
                 "model": f"openai/{WORK.openai_model}",
                 "api_base": f"{WORK.url}/v1",
                 "api_key": "sk-loopback",
+                "timeout": 600,
             },
         }
     ],

@@ -3,6 +3,8 @@
 import asyncio
 from typing import Literal
 
+import httpx2
+from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 from pydantic import BaseModel
 from pydantic_ai import Agent
 from pydantic_ai.models.openai import OpenAIChatModel
@@ -19,11 +21,15 @@ class Ballot(BaseModel):
     confidence: float
 
 
+CLIENT = AsyncOpenAI(
+    base_url=f"{WORK.url}/v1",
+    api_key="sk-loopback",
+    max_retries=0,
+    timeout=600,
+    http_client=DefaultAsyncHttpxClient(limits=httpx2.Limits(**arm.POOL)),
+)
 JUDGE = Agent(
-    OpenAIChatModel(
-        WORK.openai_model,
-        provider=OpenAIProvider(base_url=f"{WORK.url}/v1", api_key="sk-loopback"),
-    ),
+    OpenAIChatModel(WORK.openai_model, provider=OpenAIProvider(openai_client=CLIENT)),
     output_type=Ballot,
     instructions=WORK.system,
 )
