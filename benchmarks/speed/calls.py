@@ -15,11 +15,17 @@ ARMS = (
     Arm("aiohttp by hand, Anthropic", (_A + "floor", "anthropic")),
     Arm("client underneath, Anthropic", (_A + "bare", "anthropic")),
     Arm("ours, Anthropic", (_A + "ours", "anthropic", "process")),
+    Arm(
+        "ours, Anthropic, in a process of its own",
+        (_A + "ours", "anthropic", "process", "dedicated"),
+    ),
+    Arm("client underneath, Anthropic, collector alike", (_A + "bare", "anthropic", "dedicated")),
     Arm("ours, Anthropic, no ledger", (_A + "ours", "anthropic", "off")),
     Arm("ours, Anthropic, receipts kept nowhere", (_A + "ours", "anthropic", "nowhere")),
     Arm("ours, Anthropic, durable to a power cut", (_A + "ours", "anthropic", "power")),
     Arm("anthropic SDK as it comes", (_A + "sdk", "anthropic", "as-it-comes")),
     Arm("anthropic SDK, leanest settings", (_A + "sdk", "anthropic", "lean")),
+    Arm("anthropic SDK over our transport", (_A + "sdk", "anthropic", "transport")),
     Arm("aiohttp by hand, OpenAI", (_A + "floor", "openai")),
     Arm("client underneath, OpenAI", (_A + "bare", "openai")),
     Arm("ours, OpenAI", (_A + "ours", "openai", "process")),
@@ -30,6 +36,9 @@ ARMS = (
 )
 OURS = {"anthropic": "ours, Anthropic", "openai": "ours, OpenAI"}
 UNDER = {"anthropic": "client underneath, Anthropic", "openai": "client underneath, OpenAI"}
+OWN_PROCESS = "ours, Anthropic, in a process of its own"
+LIKE_IT = "client underneath, Anthropic, collector alike"
+LEANEST = "anthropic SDK over our transport"
 SDK = {"anthropic": "anthropic SDK as it comes", "openai": "openai SDK as it comes"}
 TEN, HUNDRED, WAITING = "10 at once", "100 at once", "100 at once, 400 ms"
 LOADS = (Load(TEN, 40, 10), Load(HUNDRED, 120, 100), Load(WAITING, 200, 100, 400))
@@ -54,10 +63,9 @@ def ratios(measured: Measured, load: str, one: str, other: str) -> list[float]:
     return [x / b.median for x in a.cpu_ms]
 
 
-def own_us(measured: Measured, load: str, provider: str) -> float:
-    """Our own microseconds a call over the client underneath, median of the rounds."""
-    a = measured.get(OURS[provider], {}).get(load)
-    b = measured.get(UNDER[provider], {}).get(load)
+def own_us(measured: Measured, load: str, one: str, other: str) -> float:
+    """Microseconds a call of one arm over another, median of the rounds."""
+    a, b = measured.get(one, {}).get(load), measured.get(other, {}).get(load)
     if a is None or b is None:
         return float("nan")
     pairs = zip(a.cpu_ms, b.cpu_ms, strict=False)
@@ -77,24 +85,33 @@ def throughput(measured: Measured, one: str, other: str) -> float:
 def claims(measured: Measured, others: Sequence[str]) -> list[Claim]:
     """What is claimed, and what was measured."""
     found = []
+    pairs = (
+        ("Anthropic", OURS["anthropic"], UNDER["anthropic"]),
+        ("Anthropic, a process of its own", OWN_PROCESS, LIKE_IT),
+        ("OpenAI", OURS["openai"], UNDER["openai"]),
+    )
     for load in (TEN, HUNDRED):
-        for provider, name in (("anthropic", "Anthropic"), ("openai", "OpenAI")):
+        for name, ours, under in pairs:
             said = f"{name}, {load}"
-            us = own_us(measured, load, provider)
-            over = ratio(measured, load, OURS[provider], UNDER[provider])
+            us = own_us(measured, load, ours, under)
+            over = ratio(measured, load, ours, under)
             found += [
                 Claim(f"own overhead a call, µs ({said})", us, 25, form="{:.0f}"),
                 Claim(f"CPU over the client underneath ({said})", over, 1.1),
             ]
+        leanest = ratio(measured, load, OURS["anthropic"], LEANEST)
+        found.append(Claim(f"CPU over the leanest path through the SDK ({load})", leanest, 1.1))
         sdk = ratio(measured, load, OURS["anthropic"], SDK["anthropic"])
-        found.append(Claim(f"CPU over the anthropic SDK as it comes ({load})", sdk, 0.4))
-    for provider, name in (("anthropic", "Anthropic"), ("openai", "OpenAI")):
-        share = throughput(measured, OURS[provider], UNDER[provider])
-        what = f"decisions a second over the client underneath, 100 in flight at 400 ms ({name})"
-        found.append(Claim(what, share, 0.9, least=True))
+        found.append(Claim(f"CPU over the anthropic SDK as it comes ({load})", sdk, 0.25))
+    what = f"decisions a second, {WAITING}, over"
+    for name, ours, under in pairs:
+        share = throughput(measured, ours, under)
+        found.append(Claim(f"{what} the client underneath ({name})", share, 0.9, least=True))
+    share = throughput(measured, OURS["anthropic"], LEANEST)
+    found.append(Claim(f"{what} the leanest path through the SDK", share, 0.9, least=True))
     ahead = [throughput(measured, OURS["openai"], other) for other in others]
     known = [value for value in ahead if value == value]
-    what = "decisions a second over the fastest peer's, 100 in flight at 400 ms (OpenAI)"
+    what = f"{what} the fastest peer's (OpenAI)"
     found.append(Claim(what, min(known) if known else float("nan"), 1.0, least=True))
     kept = "ours, Anthropic, receipts kept nowhere"
     for name, what in (

@@ -49,7 +49,7 @@ def test_ratios_are_taken_within_a_round() -> None:
     }
     names = "ours, Anthropic", "client underneath, Anthropic"
     assert ratio(measured, TEN, *names) == pytest.approx(1.1)
-    assert own_us(measured, TEN, "anthropic") == pytest.approx(150.0)
+    assert own_us(measured, TEN, *names) == pytest.approx(150.0)
 
 
 @pytest.mark.parametrize("name", LABELS)

@@ -1,4 +1,4 @@
-"""The client that the gateway uses underneath, called by a plain gather: ``bare PROVIDER``."""
+"""The gateway's client, called by a plain gather: ``bare PROVIDER [dedicated]``."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from contextlib import asynccontextmanager
 
 from benchmarks.speed import arm
 from benchmarks.speed.shared import AT_ONCE, MODELS, panel_requests
+from consensus.collecting import Collecting
 from consensus.models.factory import ClientFactory, ProviderSettings
 from consensus.models.prices import PriceBook
 
-PROVIDER = sys.argv[1]
+PROVIDER, *REST = sys.argv[1:]
 
 
 @asynccontextmanager
@@ -28,6 +29,9 @@ async def opened() -> AsyncIterator[arm.Decide]:
         answers = await asyncio.gather(*(client.complete(r, timeout_s=120) for r in requests))
         return arm.majority(json.loads(one.text)["answer"] for one in answers)
 
+    if "dedicated" in REST:
+        await decide(0)  # what is arranged spares what has been loaded
+        Collecting().arrange()
     yield decide
     await factory.aclose()
 

@@ -1,7 +1,8 @@
-"""A decision of the engine, with limits and prices: ``ours PROVIDER LEDGER``.
+"""A decision of the engine, with limits and prices: ``ours PROVIDER LEDGER [dedicated]``.
 
 LEDGER: ``off`` (no receipts); ``nowhere`` (records and receipts are made, and dropped); ``process``
-(on disk before an answer is used; survives a kill); ``power`` (survives the plug).
+(on disk before an answer is used; survives a kill); ``power`` (survives the plug). ``dedicated``:
+with the garbage collector arranged as in ``consensus serve`` and ``consensus decide``.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from consensus.ledger.receipts import Receipt
 from consensus.ledger.store import Ledger
 from consensus.models.protocol import CallRecord
 
-PROVIDER, KEPT = sys.argv[1:]
+PROVIDER, KEPT, *REST = sys.argv[1:]
 
 
 class Nowhere(Ledger):
@@ -43,7 +44,7 @@ async def opened() -> AsyncIterator[arm.Decide]:
             ledger = Nowhere(folder / "ledger.db")
         elif KEPT != "off":
             ledger = Ledger(folder / "ledger.db", durability=KEPT)  # type: ignore[arg-type]
-        async with Engine(file, ledger=ledger) as engine:
+        async with Engine(file, ledger=ledger, dedicated="dedicated" in REST) as engine:
 
             async def decide(case: int) -> str:
                 decision = await engine.decide(task(case))

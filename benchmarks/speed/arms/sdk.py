@@ -1,7 +1,8 @@
-"""A provider's SDK and ``asyncio.gather``: ``sdk anthropic|openai as-it-comes|lean``.
+"""A provider's SDK and ``asyncio.gather``: ``sdk anthropic|openai as-it-comes|lean|transport``.
 
 ``lean`` is what an SDK's own settings can save: its aiohttp transport, no spans, and Anthropic's
-answers as plain objects instead of models.
+answers as plain objects instead of models. ``transport`` (Anthropic) is that over a transport of
+one's own instead of the SDK's: the leanest path that goes through the SDK for every request.
 """
 
 from __future__ import annotations
@@ -26,8 +27,15 @@ async def claude() -> AsyncIterator[arm.Decide]:
     import anthropic
 
     lean: dict[str, Any] = {}
-    if HOW == "lean":
+    if HOW != "as-it-comes":
         lean = {"http_client": anthropic.DefaultAioHttpClient(), "open_telemetry": False}
+    if HOW == "transport":
+        import httpx2
+
+        from benchmarks.speed.shared import AT_ONCE
+        from consensus.models._http import aiohttp_client
+
+        lean["http_client"] = aiohttp_client(httpx2, concurrency=AT_ONCE)
     client = anthropic.AsyncAnthropic(max_retries=0, timeout=PATIENCE_S, **lean)
     shape: Any = {"format": {"type": "json_schema", "schema": WORK.schema}}
 
@@ -53,7 +61,7 @@ async def claude() -> AsyncIterator[arm.Decide]:
         message: Any = await client.post("/v1/messages", cast_to=object, body=body)
         return str(json.loads(message["content"][0]["text"])["answer"])
 
-    ask = leanest if HOW == "lean" else as_it_comes
+    ask = as_it_comes if HOW == "as-it-comes" else leanest
 
     async def decide(case: int) -> str:
         return arm.majority(await asyncio.gather(*map(ask, WORK.texts(case))))
