@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from consensus.benchmark.replay import ReplaySettings
+from consensus.benchmark.replay_settings import ReplaySettings
 from consensus.benchmark.run_format import RecordedRun
 
 __all__ = ["SHIPPED", "STUDIES", "Passes", "Row", "Single", "Study", "Table", "command_of"]

@@ -108,7 +108,7 @@ class Live:
             p = calibrated_posteriors(self.calibration, data)
             readable = taken.votes.sum(axis=(1, 2, 3)) > 0
             shares = leaders(p, taken.valid) * readable[:, None]
-            yield Outcome(shares=shares, **spent(taken))
+            yield Outcome(shares=shares, **spent(part, counts))
 
     def describe(self) -> dict[str, Any]:
         """What it is, and what it chose."""
@@ -161,7 +161,7 @@ class Cisc:
             weight = cisc(own, stated, number, self.temperature)
             shares = np.einsum("ns,nsk->nk", weight, given)
             decided = np.asarray(votes.plurality(shares, taken.valid).credit)
-            yield Outcome(shares=decided, **spent(taken))
+            yield Outcome(shares=decided, **spent(part, counts))
 
     def describe(self) -> dict[str, Any]:
         """What it is."""

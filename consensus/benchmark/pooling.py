@@ -1,0 +1,86 @@
+"""Figures of several splits, as one: means, intervals over cases, controls, what was chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from consensus.statistics import bootstrap_ratio, mean_interval
+
+__all__ = ["Split", "difference_variance", "join_choices", "pool"]
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split's figures and per-case columns (in the run's case order)."""
+
+    figures: dict[str, float | None]
+    controls: dict[str, dict[str, Any]]
+    rows: NDArray[np.int64]
+    credit: NDArray[np.float64]
+    base: NDArray[np.float64]
+    orders: int
+
+
+def pool(splits: Sequence[Split], cases: int, *, seed: int) -> dict[str, Any]:
+    """Means over the splits, and intervals over cases.
+
+    A case's credit counts once for every split that held it out, weighed by 1/n of that split: the
+    ratio of the two sums over cases is the mean over splits, and cases are what is resampled.
+    """
+    first = splits[0]
+    result: dict[str, Any] = {"n": round(float(np.mean([len(s.rows) for s in splits])))}
+    for key in first.figures:
+        result[key] = _mean_of([s.figures[key] for s in splits])
+    credit, gap, weight = np.zeros(cases), np.zeros(cases), np.zeros(cases)
+    for split in splits:
+        credit[split.rows] += split.credit / len(split.rows)
+        gap[split.rows] += (split.credit - split.base) / len(split.rows)
+        weight[split.rows] += 1 / len(split.rows)
+    used = weight > 0
+    if len(splits) == 1:
+        interval = mean_interval(np.clip(first.credit, 0, 1), draws=first.orders)
+    else:
+        interval = bootstrap_ratio(credit[used], weight[used], seed=seed).interval
+    result["ci95"] = list(interval)
+    difference = bootstrap_ratio(gap[used], weight[used], seed=seed)
+    result["difference_ci95"] = list(difference.interval)
+    result["controls"] = {
+        name: _join_controls([s.controls[name] for s in splits]) for name in first.controls
+    }
+    return result
+
+
+def _join_controls(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    joined: dict[str, Any] = {
+        key: _mean_of([part[key] for part in parts]) for key in ("accuracy", "cost_per_case")
+    }
+    for key in ("model", "models"):
+        seen = [part[key] for part in parts if key in part]
+        if seen and all(value == seen[0] for value in seen):
+            joined[key] = seen[0]
+        elif seen:
+            flat = {name for value in seen for name in ([value] if key == "model" else value)}
+            joined[key] = ", ".join(sorted(flat)) if key == "model" else sorted(flat)
+    return joined
+
+
+def _mean_of(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if len(known) == len(values) else None
+
+
+def difference_variance(splits: Sequence[Split]) -> float:
+    """Variance over cases of the difference to the frontier, mean over splits."""
+    return float(np.mean([np.var(s.credit - s.base) for s in splits]))
+
+
+def join_choices(chosen: Sequence[Any]) -> Any:
+    """What was chosen: one value, or a list of one a split."""
+    if not chosen:
+        return None
+    return chosen[0] if len(chosen) == 1 else list(chosen)
