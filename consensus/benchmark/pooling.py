@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from consensus.statistics import bootstrap_ratio, mean_interval
+from consensus.statistics import BootstrapResult, bootstrap_ratio, mean_interval
 
-__all__ = ["Split", "difference_variance", "join_choices", "pool"]
+__all__ = ["Split", "difference_variance", "join_choices", "over_splits", "paired", "pool"]
 
 
 @dataclass(frozen=True)
@@ -36,23 +36,54 @@ def pool(splits: Sequence[Split], cases: int, *, seed: int) -> dict[str, Any]:
     result: dict[str, Any] = {"n": round(float(np.mean([len(s.rows) for s in splits])))}
     for key in first.figures:
         result[key] = _mean_of([s.figures[key] for s in splits])
-    credit, gap, weight = np.zeros(cases), np.zeros(cases), np.zeros(cases)
-    for split in splits:
-        credit[split.rows] += split.credit / len(split.rows)
-        gap[split.rows] += (split.credit - split.base) / len(split.rows)
-        weight[split.rows] += 1 / len(split.rows)
-    used = weight > 0
     if len(splits) == 1:
         interval = mean_interval(np.clip(first.credit, 0, 1), draws=first.orders)
     else:
-        interval = bootstrap_ratio(credit[used], weight[used], seed=seed).interval
+        columns = [split.credit for split in splits]
+        interval = over_splits(splits, columns, None, cases, seed=seed).interval
     result["ci95"] = list(interval)
-    difference = bootstrap_ratio(gap[used], weight[used], seed=seed)
-    result["difference_ci95"] = list(difference.interval)
+    gaps = [split.credit - split.base for split in splits]
+    result["difference_ci95"] = list(over_splits(splits, gaps, None, cases, seed=seed).interval)
     result["controls"] = {
         name: _join_controls([s.controls[name] for s in splits]) for name in first.controls
     }
     return result
+
+
+def over_splits(
+    splits: Sequence[Split],
+    top: Sequence[NDArray[np.float64]],
+    bottom: Sequence[NDArray[np.float64]] | None,
+    cases: int,
+    *,
+    seed: int,
+) -> BootstrapResult:
+    """A mean over splits of columns over their cases, with an interval over cases.
+
+    Args:
+        splits: the splits.
+        top: of each split, a number a case.
+        bottom: what it is a share of; None: of the cases.
+        cases: in the run.
+        seed: of the resamples.
+    """
+    above, below = np.zeros(cases), np.zeros(cases)
+    for number, split in enumerate(splits):
+        weight = 1 / len(split.rows)
+        above[split.rows] += top[number] * weight
+        below[split.rows] += weight * (1.0 if bottom is None else bottom[number])
+    used = np.zeros(cases, dtype=bool)
+    for split in splits:
+        used[split.rows] = True
+    return bootstrap_ratio(above[used], below[used], seed=seed)
+
+
+def paired(
+    ours: Sequence[Split], theirs: Sequence[Split], cases: int, *, seed: int
+) -> BootstrapResult:
+    """The difference in accuracy of two strategies on the same splits."""
+    gaps = [one.credit - other.credit for one, other in zip(ours, theirs, strict=True)]
+    return over_splits(ours, gaps, None, cases, seed=seed)
 
 
 def _join_controls(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,8 +12,9 @@ from numpy.typing import NDArray
 from consensus.benchmark.auto import Auto, Goal, Stack, parse_goal
 from consensus.benchmark.controls import control_figures
 from consensus.benchmark.evidence import calibration_mask
+from consensus.benchmark.ladder import LADDER, parse_ladder
 from consensus.benchmark.measure import Measured, figures, measure
-from consensus.benchmark.pooling import Split, difference_variance, join_choices, pool
+from consensus.benchmark.pooling import Split, difference_variance, join_choices, paired, pool
 from consensus.benchmark.replay_debate import debate_figures
 from consensus.benchmark.replay_scope import Scope, Scopes
 from consensus.benchmark.replay_settings import ReplaySettings, check_settings
@@ -89,6 +91,8 @@ class Replayer:
         result["strategy"] = learned if strategy.name != "auto" else {"strategy": "auto"}
         result["members"] = [member.name for member in scope.members]
         result["frontier"] = [member.name for member in scope.frontier.members]
+        if settings.against is not None:
+            result["against"] = self._against(settings, scope, splits)
         if strategy.name == "debate":
             result["debate"] = debate_figures(scope.panel, seed=settings.seed)
         ruling = verdict(
@@ -105,6 +109,27 @@ class Replayer:
         if strategy.name == "single" and ruling.ruling == "pays" and dearer:
             ruling = self._against_cheaper_methods(settings, scope, ruling)
         return Replay(result, ruling, tuple(notes))
+
+    def _against(
+        self, settings: ReplaySettings, scope: Scope, splits: Sequence[Split]
+    ) -> dict[str, Any]:
+        """Another strategy on the same cases, and the paired difference to it."""
+        other = replace(settings, strategy=str(settings.against), against=None)
+        if not (other.strategy == "auto" or other.strategy.startswith(LADDER)):
+            other = replace(other, goal=None)
+        check_settings(other)
+        figures, theirs, chosen = _measured(_strategy(other, scope), scope, other)
+        gap = paired(splits, theirs, len(scope.panel), seed=settings.seed)
+        return {
+            "strategy": other.strategy,
+            "accuracy": figures["accuracy"],
+            "difference_to_frontier": figures["difference"],
+            "cost_ratio": figures["cost_ratio"],
+            "calls_per_case": figures["calls_per_case"],
+            "difference": gap.estimate,
+            "difference_ci95": list(gap.interval),
+            "chosen": chosen[0] if len(chosen) == 1 else None,
+        }
 
     def _against_cheaper_methods(
         self, settings: ReplaySettings, scope: Scope, ruling: Verdict
@@ -174,6 +199,8 @@ def _strategy(settings: ReplaySettings, scope: Scope) -> Strategy:
         strategy: Strategy
         if settings.strategy == "stack":
             strategy = Stack(settings.seats, _balanced(settings, scope), settings.seed)
+        elif settings.strategy.startswith(LADDER):
+            strategy = parse_ladder(settings.strategy, scope.frontier, _goal(settings, scope))
         elif settings.strategy.startswith(PREFIX):
             strategy = parse_stopping(settings.strategy, settings.seats)
         else:

@@ -25,7 +25,9 @@ class ReplaySettings:
         variant: prompt or method; None: the one that the models share (see ``resolve_members``).
         complete: only cases that every model named has answered in full.
         sample: only this sample of every model.
-        goal: for ``auto``: ``parity``, ``quality`` or ``budget:RATIO``.
+        goal: for ``auto`` and ``cascade:STEPS``: ``parity``, ``quality`` or ``budget:RATIO``.
+        against: another strategy on the same seats, cases and splits (and to the same goal):
+            compared in pairs.
         calibrate: learn on a half of the cases and report on the other.
         splits: how many such halves; figures are means over them.
         split_seed: the first split's seed.
@@ -52,6 +54,7 @@ class ReplaySettings:
     seed: int = 0
     objective: Objective | None = None
     epsilon: float = 0.01
+    against: str | None = None
 
 
 def check_settings(settings: ReplaySettings) -> None:
@@ -72,5 +75,9 @@ def check_settings(settings: ReplaySettings) -> None:
     if settings.strategy == "auto" and not settings.calibrate:
         raise DataError("auto chooses on labelled cases", where="--strategy",
                         fix="add --calibrate half")  # fmt: skip
-    if settings.goal is not None and settings.strategy != "auto":
-        raise DataError("only auto has a goal", where="--goal", fix="--strategy auto")
+    if settings.goal is not None and not (
+        settings.strategy == "auto" or settings.strategy.startswith("cascade:")
+    ):
+        raise DataError(
+            "only auto and cascade:STEPS have a goal", where="--goal", fix="--strategy auto"
+        )
