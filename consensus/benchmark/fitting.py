@@ -317,7 +317,8 @@ def _fit_one(
     losses = []
     for models, p in zip(whole.stages, across, strict=True):
         names = tuple(train.panel.models[m] for m in models)
-        full = _all_answered(train.seats, models) & ~np.isnan(p).any(axis=1)
+        here = _who_answered(train.seats, whole.fit)[:, list(models)].all(axis=1)
+        full: Bools = np.asarray(here & ~np.isnan(p).any(axis=1))
         stage: dict[str, Any] = {"models": names, "cases": int(full.sum())}
         if full.any():
             cases = train.take(np.flatnonzero(full))
@@ -371,9 +372,16 @@ def _predict(calibration: Calibration, place: int, models: Sequence[int], data: 
     return posterior(calibration, place, models, seats_of(data.seats, models), data.valid)
 
 
-def _all_answered(seats: SeatArrays, models: Sequence[int]) -> Bools:
-    has = [(seats.votes[:, seats.groups == m] >= 0).any(axis=1) for m in models]
-    return np.asarray(np.stack(has).all(axis=0), dtype=np.bool_)
+def _who_answered(seats: SeatArrays, fit: object) -> Bools:
+    """(cases, models) who has a ballot that this fit reads.
+
+    Fitting and reading must mean the same by it, or sets that are drawn on one sort of cases are
+    promised for another.
+    """
+    has = seats.ballots(scored=isinstance(fit, OptionScoresFit))
+    number = int(seats.groups.max()) + 1
+    who = [has[:, seats.groups == m].any(axis=1) for m in range(number)]
+    return np.asarray(np.stack(who, axis=1), dtype=np.bool_)
 
 
 # -- measuring -------------------------------------------------------------------------------------
@@ -383,7 +391,7 @@ def _measure(
     calibration: Calibration, test: Labelled, aggregator: Family, alpha: float
 ) -> FitReport:
     """Cold start against calibrated, on cases where at least one seat answered."""
-    answered: Bools = np.asarray((test.seats.votes >= 0).any(axis=1))
+    answered: Bools = np.asarray(_who_answered(test.seats, calibration.fit).any(axis=1))
     seen = test.take(answered)
     left_out = {**test.left_out, "held out, without any vote": int((~answered).sum())}
     if not len(seen.ids):
@@ -432,12 +440,20 @@ def _measure(
     )
 
 
-def calibrated_posteriors(calibration: Calibration, data: Labelled) -> Floats:
-    """(cases, K) what the calibrated panel says of each case; even where nobody can be read."""
+def calibrated_posteriors(calibration: Calibration, data: Labelled) -> tuple[Floats, Floats]:
+    """(cases, K) what the calibrated panel says of each case; even where nobody can be read.
+
+    And (cases,) the quantile of its prediction set: inf where the calibration cases are too few for
+    its α, NaN where no stage is that of those who answered.
+    """
     result = np.empty((len(data.ids), data.seats.options))
-    for rows, _, _, p in _by_pattern(calibration, data):
+    quantile = np.full(len(data.ids), np.nan)
+    for rows, place, own, p in _by_pattern(calibration, data):
         result[rows] = p
-    return result
+        if own:
+            q = calibration.stages[place].quantile
+            quantile[rows] = np.inf if q is None else q
+    return result, quantile
 
 
 def _by_pattern(
@@ -445,16 +461,7 @@ def _by_pattern(
 ) -> Iterator[tuple[Ints, int, bool, Floats]]:
     """Cases by who answered: rows, the stage that reads them, whether it is theirs, posteriors."""
     seats = data.seats
-    answered: Bools = np.asarray(seats.votes >= 0)
-    if isinstance(calibration.fit, OptionScoresFit):
-        given = seats.scores
-        answered = (
-            np.zeros_like(answered) if given is None else np.asarray(~np.isnan(given).all(axis=-1))
-        )
-    who = np.stack(
-        [answered[:, seats.groups == m].any(axis=1) for m in range(len(calibration.models))],
-        axis=1,
-    )
+    who = _who_answered(seats, calibration.fit)
     for pattern in np.unique(who, axis=0):
         rows = np.flatnonzero((who == pattern).all(axis=1))
         here = np.flatnonzero(pattern).tolist()

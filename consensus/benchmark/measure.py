@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from consensus.benchmark.acting import ACTED, Acting, acted_columns
 from consensus.benchmark.evidence import Evidence
 from consensus.benchmark.replay_strategies import Outcome, Single, Strategy
 from consensus.statistics import cohen_kappa
@@ -31,6 +33,7 @@ class Measured:
             stand for none. None where no frontier was given.
         gold: (n,) the option that is most right.
         latencies: (orders, n) latency of every order; NaN where a case was not run.
+        acts: what acting did, by the columns of :data:`.acting.ACTED`; None without a rule.
     """
 
     credit: Floats
@@ -43,6 +46,7 @@ class Measured:
     joint: Floats | None
     gold: NDArray[np.int64]
     latencies: NDArray[np.float32]
+    acts: Mapping[str, Floats] | None = None
 
     def __len__(self) -> int:
         return len(self.credit)
@@ -54,7 +58,8 @@ class Measured:
             for name in ("credit", "strict", "tie", "calls", "cost", "latency", "escalated", "gold")
         }
         joint = None if self.joint is None else self.joint[rows]
-        return replace(self, **columns, joint=joint, latencies=self.latencies[:, rows])
+        acts = self.acts and {name: values[rows] for name, values in self.acts.items()}
+        return replace(self, **columns, joint=joint, latencies=self.latencies[:, rows], acts=acts)
 
 
 def frontier_passes(frontier: Evidence) -> tuple[Floats, Floats]:
@@ -71,6 +76,7 @@ def measure(
     *,
     draws: int = 64,
     seed: int = 0,
+    acting: Acting | None = None,
 ) -> Measured:
     """Run a strategy over random sample orders and average by case.
 
@@ -79,7 +85,7 @@ def measure(
     """
     n = len(evidence)
     joint = None if frontier is None else _Joint(frontier)
-    sums = {name: np.zeros(n) for name in _SUMMED}
+    sums = {name: np.zeros(n) for name in (*_SUMMED, *(ACTED if acting else ()))}
     total = np.zeros(n)
     latencies = []
     for outcome in strategy.runs(evidence, draws=draws, seed=seed):
@@ -88,7 +94,12 @@ def measure(
         if outcome.weight is not None:
             weight = outcome.weight.reshape(orders, n)
         total += weight.sum(axis=0)
-        for name, values in _per_case(outcome, evidence.credit).items():
+        columns = _per_case(outcome, evidence.credit)
+        if acting is not None:
+            valid = np.tile(evidence.valid, (orders, 1))
+            credit = np.tile(evidence.credit, (orders, 1))
+            columns |= acted_columns(outcome, valid, credit, acting)
+        for name, values in columns.items():
             folded = values.reshape(orders, n)
             sums[name] += np.where(weight > 0, weight * folded, 0.0).sum(axis=0)
         waited = outcome.latency.reshape(orders, n)
@@ -97,7 +108,8 @@ def measure(
             joint.add(outcome.shares.reshape(orders, n, -1), weight)
     scale = 1 / np.maximum(total, 1e-12)
     return Measured(
-        **{name: values * scale for name, values in sums.items()},
+        **{name: sums[name] * scale for name in _SUMMED},
+        acts={name: sums[name] * scale for name in ACTED} if acting else None,
         joint=None if joint is None else joint.table() * scale[:, None, None],
         gold=np.asarray(evidence.credit.argmax(axis=1)),
         latencies=np.concatenate(latencies),

@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from consensus.benchmark.acting import Acting
 from consensus.statistics import BootstrapResult, bootstrap_ratio, mean_interval
 
-__all__ = ["Split", "difference_variance", "join_choices", "over_splits", "paired", "pool"]
+__all__ = [
+    "Split",
+    "acting_figures",
+    "difference_variance",
+    "join_choices",
+    "over_splits",
+    "paired",
+    "pool",
+]
 
 
 @dataclass(frozen=True)
 class Split:
-    """One split's figures and per-case columns (in the run's case order)."""
+    """One split's figures and per-case columns (in the run's case order).
+
+    With a rule for acting: what it did, and what the frontier and the majority did, acting always.
+    """
 
     figures: dict[str, float | None]
     controls: dict[str, dict[str, Any]]
@@ -24,6 +36,8 @@ class Split:
     credit: NDArray[np.float64]
     base: NDArray[np.float64]
     orders: int
+    acts: Mapping[str, NDArray[np.float64]] | None = None
+    others: Mapping[str, Mapping[str, NDArray[np.float64]]] = field(default_factory=dict)
 
 
 def pool(splits: Sequence[Split], cases: int, *, seed: int) -> dict[str, Any]:
@@ -76,6 +90,57 @@ def over_splits(
     for split in splits:
         used[split.rows] = True
     return bootstrap_ratio(above[used], below[used], seed=seed)
+
+
+def acting_figures(
+    splits: Sequence[Split], cases: int, rule: Acting, *, seed: int
+) -> dict[str, Any]:
+    """What acting by a rule did: coverage, errors among the acted, losses; and what else would.
+
+    ``loss_per_case`` counts nothing for a case that is left to somebody else; ``review_break_even``
+    is what settling one may cost, in the losses' unit, before acting always on the majority would
+    have been as good.
+    """
+    ours = [split.acts or {} for split in splits]
+
+    def mean(top: str, bottom: str | None = None) -> dict[str, Any]:
+        below = None if bottom is None else [acts[bottom] for acts in ours]
+        if below is not None and not sum(float(column.sum()) for column in below):
+            return {"mean": None, "ci95": None}
+        above = [acts[top] for acts in ours]
+        found = over_splits(splits, above, below, cases, seed=seed)
+        return {"mean": found.estimate, "ci95": list(found.interval)}
+
+    coverage, risk, loss = mean("acted"), mean("wrong", "acted"), mean("loss")
+    result: dict[str, Any] = {
+        "rule": rule.describe(),
+        "coverage": coverage["mean"],
+        "coverage_ci95": coverage["ci95"],
+        "selective_risk": risk["mean"],
+        "selective_risk_ci95": risk["ci95"],
+        "loss_per_case": loss["mean"],
+        "loss_per_case_ci95": loss["ci95"],
+    }
+    if rule.approve is not None:
+        result["false_approve_rate"] = mean("false_approve")["mean"]
+        result["false_reject_rate"] = mean("false_reject")["mean"]
+    if rule.conformal:
+        sets = mean("covered", "drawn")
+        result["set_coverage"], result["set_coverage_ci95"] = sets["mean"], sets["ci95"]
+    for name in ("frontier", "majority"):
+        theirs = [split.others[name] for split in splits]
+        alone = over_splits(splits, [t["loss"] for t in theirs], None, cases, seed=seed)
+        gaps = [own["loss"] - other["loss"] for own, other in zip(ours, theirs, strict=True)]
+        gap = over_splits(splits, gaps, None, cases, seed=seed)
+        result[name] = {
+            "loss_per_case": alone.estimate,
+            "loss_difference": gap.estimate,
+            "loss_difference_ci95": list(gap.interval),
+        }
+    left = 1 - result["coverage"]
+    saved = -result["majority"]["loss_difference"]
+    result["review_break_even"] = saved / left if left > 1e-9 else None
+    return result
 
 
 def paired(

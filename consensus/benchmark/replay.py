@@ -14,8 +14,16 @@ from consensus.benchmark.controls import control_figures
 from consensus.benchmark.evidence import calibration_mask
 from consensus.benchmark.ladder import LADDER, parse_ladder
 from consensus.benchmark.measure import Measured, figures, measure
-from consensus.benchmark.pooling import Split, difference_variance, join_choices, paired, pool
+from consensus.benchmark.pooling import (
+    Split,
+    acting_figures,
+    difference_variance,
+    join_choices,
+    paired,
+    pool,
+)
 from consensus.benchmark.replay_debate import debate_figures
+from consensus.benchmark.replay_live import Live
 from consensus.benchmark.replay_scope import Scope, Scopes
 from consensus.benchmark.replay_settings import ReplaySettings, check_settings
 from consensus.benchmark.replay_strategies import Strategy, make_strategy
@@ -91,6 +99,9 @@ class Replayer:
         result["strategy"] = learned if strategy.name != "auto" else {"strategy": "auto"}
         result["members"] = [member.name for member in scope.members]
         result["frontier"] = [member.name for member in scope.frontier.members]
+        if settings.acting is not None:
+            rule = settings.acting.of_options(scope.options)
+            result["acting"] = acting_figures(splits, len(scope.panel), rule, seed=settings.seed)
         if settings.against is not None:
             result["against"] = self._against(settings, scope, splits)
         if strategy.name == "debate":
@@ -239,9 +250,15 @@ def _evaluate(
     strategy: Strategy, scope: Scope, settings: ReplaySettings
 ) -> tuple[list[Split], list[Any]]:
     panel, everything = scope.panel, np.arange(len(scope.panel))
+    rule = settings.acting and settings.acting.of_options(scope.options)
+    others = scope.acted_always(settings, rule) if rule else {}
+    if isinstance(strategy, Live) and rule:
+        strategy = replace(strategy, alpha=rule.alpha)
     whole: Measured | None = None
     if strategy.fitted:
-        whole = measure(strategy, panel, scope.frontier, draws=settings.draws, seed=settings.seed)
+        whole = measure(
+            strategy, panel, scope.frontier, draws=settings.draws, seed=settings.seed, acting=rule
+        )
     majority, oracle = scope.controls(settings)
     splits, chosen = [], []
     for seed in range(settings.split_seed, settings.split_seed + settings.splits):
@@ -263,6 +280,7 @@ def _evaluate(
                 scope.frontier.take(evaluate),
                 draws=settings.draws,
                 seed=settings.seed,
+                acting=rule,
             )
         base = scope.frontier_measured.take(evaluate)
         values = figures(measured, base, labelled=panel.labelled)
@@ -277,6 +295,18 @@ def _evaluate(
             calibrate=calibrate,
         )
         splits.append(
-            Split(values, controls, evaluate, measured.credit, base.credit, len(measured.latencies))
+            Split(
+                values,
+                controls,
+                evaluate,
+                measured.credit,
+                base.credit,
+                len(measured.latencies),
+                measured.acts,
+                {
+                    name: {key: column[evaluate] for key, column in acts.items()}
+                    for name, acts in others.items()
+                },
+            )
         )
     return splits, chosen

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from consensus.benchmark.acting import Acting
 from consensus.benchmark.controls import oracle_credit
 from consensus.benchmark.evidence import Evidence, complete_cases, evidence_of, resolve_members
 from consensus.benchmark.measure import Measured, measure, measure_single
 from consensus.benchmark.replay_settings import ReplaySettings
-from consensus.benchmark.replay_strategies import Vote
+from consensus.benchmark.replay_strategies import Single, Vote
 from consensus.benchmark.run_format import Member, RecordedRun
 from consensus.errors import DataError
 
@@ -40,6 +41,7 @@ class Scope:
         frontier_measured: one pass of the frontier.
         found: name as given → its members.
         kind: of the cases.
+        options: their names, where they mean the same in every case.
     """
 
     panel: Evidence
@@ -48,6 +50,7 @@ class Scope:
     frontier_measured: Measured
     found: Mapping[str, tuple[Member, ...]]
     kind: str
+    options: tuple[str, ...] | None
     _controls: dict[tuple[int | None, int, int], tuple[Measured, NDArray[np.float64]]] = field(
         default_factory=dict, repr=False
     )
@@ -77,6 +80,20 @@ class Scope:
                 oracle_credit(self.panel, seats, draws=draws, seed=seed),
             )
         return self._controls[key]
+
+    def acted_always(
+        self, settings: ReplaySettings, rule: Acting
+    ) -> dict[str, Mapping[str, NDArray[np.float64]]]:
+        """What one frontier pass, and the majority of the seats, did when acted upon always."""
+        free = replace(rule, always=True)
+        draws = min(settings.draws, _DRAWS)
+        found = {
+            "frontier": measure(Single(), self.frontier, acting=free),
+            "majority": measure(
+                Vote(settings.seats), self.panel, draws=draws, seed=settings.seed, acting=free
+            ),
+        }
+        return {name: measured.acts or {} for name, measured in found.items()}
 
 
 class Scopes:
@@ -120,7 +137,8 @@ def _scope(run: RecordedRun, settings: ReplaySettings) -> Scope:
     }
     for m, member in enumerate(top.members):
         singles.setdefault(member.name, measure_single(top, top, members=[m]))
-    return Scope(panel, top, singles, measure_single(top, top), found, part.cases.kinds[0])
+    kind, options = part.cases.kinds[0], part.cases.options[0] if panel.labelled else None
+    return Scope(panel, top, singles, measure_single(top, top), found, kind, options)
 
 
 def _panel_members(

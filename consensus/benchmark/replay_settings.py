@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from consensus.benchmark.acting import Acting
 from consensus.errors import DataError
 
 __all__ = ["Objective", "ReplaySettings", "check_settings"]
@@ -28,6 +29,7 @@ class ReplaySettings:
         goal: for ``auto`` and ``cascade:STEPS``: ``parity``, ``quality`` or ``budget:RATIO``.
         against: another strategy on the same seats, cases and splits (and to the same goal):
             compared in pairs.
+        acting: when a decision is acted upon; None: always, and nothing is said of it.
         calibrate: learn on a half of the cases and report on the other.
         splits: how many such halves; figures are means over them.
         split_seed: the first split's seed.
@@ -55,6 +57,7 @@ class ReplaySettings:
     objective: Objective | None = None
     epsilon: float = 0.01
     against: str | None = None
+    acting: Acting | None = None
 
 
 def check_settings(settings: ReplaySettings) -> None:
@@ -67,6 +70,8 @@ def check_settings(settings: ReplaySettings) -> None:
         raise DataError("names no model", where="--panel")
     if len(set(settings.panel)) < len(settings.panel):
         raise DataError("names a model twice", where="--panel", fix="use --seats for more samples")
+    if settings.acting is not None:
+        settings.acting.check()
     if settings.splits < 1:
         raise DataError("must be at least 1", where="--splits")
     if settings.splits > 1 and not settings.calibrate:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from consensus.aggregation import posteriors, stop_replay, votes
 from consensus.benchmark.evidence import Evidence
 from consensus.errors import DataError
+from consensus.orchestrators.spec import ColdStart
 from consensus.statistics import error_correlation, within_correlation
 
 __all__ = [
@@ -48,6 +49,11 @@ class Outcome:
         latency: (n,) seconds: the slowest of what ran side by side, summed over stages.
         escalated: (n,) whether it went beyond its first stage.
         weight: (n,) how much this outcome counts in the mean of its case; None: 1.
+        seats: configured seats, of which a quorum and a share are counted.
+        tally: (n, K) votes of the seats; None where it cannot be said when to act.
+        posterior: (n, K) probability of each option; None likewise.
+        quantile: (n,) q̂ of the calibration behind it at the rule's α: inf where it has too few
+            cases, NaN where it does not cover who answered; None without a calibration.
     """
 
     shares: Floats
@@ -56,6 +62,10 @@ class Outcome:
     latency: Floats
     escalated: Bools
     weight: Floats | None = None
+    seats: int = 1
+    tally: Floats | None = None
+    posterior: Floats | None = None
+    quantile: Floats | None = None
 
 
 class Strategy(Protocol):
@@ -144,6 +154,16 @@ def spent(part: Evidence, counts: Sequence[int]) -> dict[str, Any]:
     }
 
 
+def cold_posterior(tally: Floats, valid: Bools) -> Floats:
+    """(n, K) what a policy makes of votes without a calibration: one block that errs together."""
+    cold = ColdStart()
+    return np.asarray(
+        posteriors.block_posterior(
+            tally[:, None, :], cold.accuracy, cold.correlation, options=valid
+        )
+    )
+
+
 def leaders(values: NDArray[Any], valid: Bools) -> Floats:
     """(n, K) shares of the largest value among the valid options; none where nothing is finite.
 
@@ -187,8 +207,11 @@ class Single:
         """Every recorded pass once."""
         for m in range(len(evidence.members)):
             for s in range(evidence.present.shape[2]):
+                cast = evidence.votes[:, m, s].astype(float)
                 yield Outcome(
-                    shares=evidence.votes[:, m, s].astype(float),
+                    shares=cast,
+                    tally=cast,
+                    posterior=cold_posterior(cast, evidence.valid),
                     calls=evidence.present[:, m, s].astype(float),
                     cost=evidence.cost[:, m, s],
                     latency=evidence.latency[:, m, s],
@@ -219,11 +242,21 @@ class _Fixed:
             raise _needs_calibration(self.name)
         counts = seat_counts(self.seats, evidence)
         for part in evidence.draws(draws, counts, seed=seed):
-            yield Outcome(shares=self.decide(part, counts), **spent(part, counts))
+            yield Outcome(
+                shares=self.decide(part, counts),
+                **spent(part, counts),
+                seats=sum(counts),
+                tally=part.running.tally(counts),
+                posterior=self.posterior(part, counts),
+            )
 
     def decide(self, part: Evidence, counts: Sequence[int]) -> Floats:
         """(n, K) the decision from the first ``counts[m]`` answers of each member."""
         raise NotImplementedError
+
+    def posterior(self, part: Evidence, counts: Sequence[int]) -> Floats | None:
+        """(n, K) probability of each option, where it says one."""
+        return None
 
     def describe(self) -> dict[str, Any]:
         """What it is."""
@@ -240,6 +273,10 @@ class Vote(_Fixed):
         """The option with most votes."""
         tally = part.running.tally(counts)
         return np.asarray(votes.plurality(tally, part.valid).credit)
+
+    def posterior(self, part: Evidence, counts: Sequence[int]) -> Floats | None:
+        """A policy's cold start."""
+        return cold_posterior(part.running.tally(counts), part.valid)
 
 
 @dataclass(frozen=True)
@@ -279,11 +316,20 @@ class Weighted(_Fixed):
 
     def decide(self, part: Evidence, counts: Sequence[int]) -> Floats:
         """The option with most weight."""
+        return np.asarray(votes.plurality(self._weights(part, counts), part.valid).credit)
+
+    def posterior(self, part: Evidence, counts: Sequence[int]) -> Floats | None:
+        """As the weights say for independent seats: too sure where they err together."""
+        weights = np.where(part.valid, self._weights(part, counts), -np.inf)
+        odds = np.exp(weights - weights.max(axis=1, keepdims=True))
+        return np.asarray(odds / odds.sum(axis=1, keepdims=True))
+
+    def _weights(self, part: Evidence, counts: Sequence[int]) -> Floats:
         options = np.maximum(part.valid.sum(axis=1), 2)
         p = np.clip(np.array(self.accuracy), 1e-3, 1 - 1e-3)
         weight = np.log((options[:, None] - 1) * p / (1 - p))
-        tally = np.einsum("nmk,nm->nk", part.running.tallies(counts), np.maximum(weight, 0.0))
-        return np.asarray(votes.plurality(tally, part.valid).credit)
+        weight = np.maximum(weight, 0.0)
+        return np.asarray(np.einsum("nmk,nm->nk", part.running.tallies(counts), weight))
 
     def describe(self) -> dict[str, Any]:
         """What it is, with the accuracies that weigh the votes."""
@@ -534,6 +580,11 @@ FIXED_STRATEGIES: Mapping[str, Callable[[int | None], Strategy]] = {
     "mean": _live("mean", "mean"),
     "softmax": _live("scores", "softmax"),
     "stacked": _live("stacked", "stacked"),
+    "live:mean": _live("mean", "live:mean"),
+    "live:scores": _live("scores", "live:scores"),
+    "live:stacked": _live("stacked", "live:stacked"),
+    "live:weighted": _live("weighted", "live:weighted"),
+    "live:blocks": _live("blocks", "live:blocks"),
     "cisc": _live("cisc", "cisc"),
     "debate": _live("debate", "debate"),
 }
@@ -550,7 +601,8 @@ def make_strategy(name: str, seats: int | None) -> Strategy:
     try:
         return FIXED_STRATEGIES[name](seats)
     except KeyError:
-        known = ", ".join([*FIXED_STRATEGIES, "adaptive:RULE", "stack", "auto"])
+        more = ("adaptive:RULE", "cascade:STEPS", "stack", "auto")
+        known = ", ".join([*FIXED_STRATEGIES, *more])
         raise DataError(
             f'unknown strategy "{name}"', where="--strategy", fix=f"one of {known}"
         ) from None
