@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from consensus.cli._console import note, print_json, stdout
+from consensus.cli.bench._replay_page import show_best, show_one, show_row, show_several
 
 if TYPE_CHECKING:
     from consensus.benchmark.acting import Acting
-    from consensus.benchmark.replay import Replay
-    from consensus.benchmark.run_format import ImportReport
+    from consensus.benchmark.run_format import ImportReport, RecordedRun
 
 __all__ = ["replay"]
 
@@ -29,9 +29,27 @@ Frontier = Annotated[
     typer.Option(help="The model to compare with: one pass of it a case.", show_default=False),
 ]
 Panel = Annotated[
-    str,
+    str | None,
     typer.Option(
-        help="The models that have seats, with commas. MODEL@VARIANT names one variant.",
+        help="The models that have seats, with commas. MODEL@VARIANT names one variant. Not with "
+        "--row, which has its own.",
+        show_default=False,
+    ),
+]
+RowName = Annotated[
+    str | None,
+    typer.Option(
+        "--row",
+        help="Instead of a panel and a strategy: the row of this task type in --policy, as the "
+        "engine would serve it. Its models are named as the recording does, recorded/NAME where "
+        "that has no provider, NAME@VARIANT where a model was asked in several ways.",
+        show_default=False,
+    ),
+]
+Policy = Annotated[
+    str | None,
+    typer.Option(
+        help="Policy folder or file of --row. Default: the project's, else the shipped one.",
         show_default=False,
     ),
 ]
@@ -80,6 +98,7 @@ StrategyNames = Annotated[
         "cascade:STEPS* (cascade:1+2+1+3 asks the panel's first model, its second … until the "
         "posterior suffices; thresholds by --goal), "
         "debate (the last member is a recorded debate, the others answered blind), "
+        "best_of_n (candidates of recorded rankings, chosen by judges who do not judge their own), "
         "pairs (recorded rankings by at most --seats comparisons, beside as many at random), "
         "auto* (searches). * learns: needs --calibrate half. Given several times, each is replayed "
         "on the same sample orders.",
@@ -173,7 +192,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 def replay(
     data: Data,
     frontier: Frontier,
-    panel: Panel,
+    panel: Panel = None,
     strategy: StrategyNames = ["vote"],  # noqa: B006 (typer copies it)
     seats: Seats = None,
     variant: Variant = None,
@@ -192,6 +211,8 @@ def replay(
     alpha: Alpha = None,
     conformal: Conformal = False,
     min_agreement: MinAgreement = None,
+    row: RowName = None,
+    policy: Policy = None,
     unstable: Unstable = False,
     strict: Strict = False,
     as_json: Json = False,
@@ -209,10 +230,22 @@ def replay(
     from consensus.benchmark.replay import Replayer, ReplaySettings
     from consensus.errors import DataError
 
+    if row is not None:
+        if panel is not None:
+            raise DataError("a row has its own panel", where="--panel", fix="leave it out")
+        run = load_run(data, unstable=unstable)
+        _warn(run.report, strict)
+        _row(run, data, row, policy, frontier.strip(), variant, seed=seed, as_json=as_json)
+        return
+    if panel is None:
+        raise DataError("names no model", where="--panel", fix="--panel MODEL,MODEL or --row TYPE")
     judges = tuple(name.strip() for name in panel.split(",") if name.strip())
     sizes = _sizes(seats)
     if strategy == ["pairs"]:
         _pairs(data, frontier.strip(), judges, sizes[0], draws=draws, seed=seed, as_json=as_json)
+        return
+    if strategy == ["best_of_n"]:
+        _best(data, frontier.strip(), judges, seed=seed, as_json=as_json)
         return
     if calibrate not in (None, "half"):
         raise DataError(f'unknown "{calibrate}"', where="--calibrate", fix="half")
@@ -248,9 +281,41 @@ def replay(
         one = [result.to_dict() for _, _, result in found]
         print_json(one[0] if len(one) == 1 else {"replays": one})
     elif len(found) == 1:
-        _show(found[0][2])
+        show_one(found[0][2])
     else:
-        _show_several(found)
+        show_several(found)
+
+
+def _row(
+    run: RecordedRun,
+    folder: Path,
+    row: str,
+    policy: str | None,
+    frontier: str,
+    variant: str | None,
+    *,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """A policy's row, as the engine would serve it."""
+    from consensus.benchmark.replay_row import replay_row
+    from consensus.cli.policy._shared import prompts_of
+    from consensus.policy.load import find_policy, load_policy
+
+    found = replay_row(
+        run,
+        load_policy(policy, strict=False),  # what a recording names need have no price today
+        row,
+        frontier=frontier,
+        folder=folder,
+        book=prompts_of(find_policy(policy)),
+        variant=variant,
+        seed=seed,
+    )
+    if as_json:
+        print_json(found)
+    else:
+        show_row(found)
 
 
 def _sizes(text: str | None) -> list[int | None]:
@@ -294,28 +359,23 @@ def _acting(
     )
 
 
-def _show_several(found: list[tuple[str, int | None, Replay]]) -> None:
-    """A line a setting."""
-    from rich.table import Table
+def _best(data: Path, frontier: str, judges: tuple[str, ...], *, seed: int, as_json: bool) -> None:
+    """Candidates of recorded rankings, chosen by judges who do not judge their own."""
+    from consensus.benchmark.replay_best import replay_best
+    from consensus.benchmark.replay_pairs import recorded_rankings
+    from consensus.errors import DataError
 
-    table = Table(title=f"{found[0][2].figures['n']:,} cases", title_justify="left", box=None)
-    for name in ("strategy", "seats", "accuracy", "difference", "95 %", "cost ratio", "calls"):
-        table.add_column(name, justify="left" if name == "strategy" else "right")
-    table.add_column("verdict")
-    for name, size, result in found:
-        figures = result.figures
-        low, high = figures["difference_ci95"]
-        table.add_row(
-            name,
-            "" if size is None else str(size),
-            _form(figures["accuracy"], "share"),
-            _form(figures["difference"], "points"),
-            f"{100 * low:+.1f} to {100 * high:+.1f}",
-            _form(figures["cost_ratio"], "plain"),
-            _form(figures["calls_per_case"], "plain"),
-            result.verdict.ruling,
+    if not (data / "rankings.jsonl.gz").exists():
+        raise DataError(
+            "holds no candidates with their authors and judges (rankings.jsonl.gz)",
+            where=str(data),
+            fix="--strategy scores chooses among options by the judges' scores",
         )
-    stdout().print(table)
+    found = replay_best(recorded_rankings(data), judges, frontier, seed=seed)
+    if as_json:
+        print_json(found)
+    else:
+        show_best(found)
 
 
 def _pairs(
@@ -380,176 +440,3 @@ def _warn(report: ImportReport, strict: bool) -> None:
     note(f"warning: {broken:,} broken rows are left out ({kinds})")
     for message in report.messages[:5]:
         note(f"  {message}")
-
-
-_ROWS = (
-    ("accuracy", "accuracy (ties split)", "share"),
-    ("accuracy_strict", "accuracy, strict", "share"),
-    ("balanced_accuracy", "balanced accuracy", "share"),
-    ("frontier_accuracy", "frontier's accuracy", "share"),
-    ("difference", "difference", "points"),
-    ("agreement", "agreement with the frontier", "share"),
-    ("agreement_kappa", "  kappa", "plain"),
-    ("calls_per_case", "calls a case", "plain"),
-    ("cost_per_case", "cost a case", "money"),
-    ("cost_ratio", "  of the frontier's", "plain"),
-    ("cost_per_correct", "cost a right answer", "money"),
-    ("latency_p50", "latency, median (s)", "plain"),
-    ("latency_ratio", "  of the frontier's", "plain"),
-    ("escalation_rate", "escalated", "share"),
-    ("tie_rate", "tied", "share"),
-)
-
-
-def _show(result: Replay) -> None:
-    from rich.table import Table
-
-    figures = result.figures
-    table = Table(
-        title=f"{figures['n']:,} cases", title_justify="left", show_header=False, box=None
-    )
-    table.add_column(style="dim")
-    table.add_column(justify="right")
-    table.add_column(style="dim")
-    spans = {"accuracy": figures["ci95"], "difference": figures["difference_ci95"]}
-    for key, label, form in _ROWS:
-        if key == "balanced_accuracy" and figures[key] is None:
-            continue
-        span = spans.get(key)
-        text = f"95 %: {_form(span[0], form)} to {_form(span[1], form)}" if span else ""
-        table.add_row(label, _form(figures[key], form), text)
-    out = stdout()
-    out.print(table)
-    controls = Table(title="beside it", title_justify="left", box=None)
-    controls.add_column("control", style="dim")
-    controls.add_column("accuracy", justify="right")
-    controls.add_column("cost a case", justify="right")
-    for name, control in figures["controls"].items():
-        model = control.get("model", "")
-        label = f"{name} ({model})" if model else name
-        controls.add_row(
-            label, _form(control["accuracy"], "share"), _form(control["cost_per_case"], "money")
-        )
-    out.print(controls)
-    if "debate" in figures:
-        _show_debate(figures["debate"])
-    if "acting" in figures:
-        _show_acting(figures["acting"])
-    if "against" in figures:
-        other = figures["against"]
-        out.print(
-            f"against {other['strategy']} ({100 * other['accuracy']:.1f} % right at "
-            f"{_form(other['cost_ratio'], 'plain')} of the frontier's cost): "
-            f"{_points(other['difference'], other['difference_ci95'])}",
-            markup=False,
-            highlight=False,
-        )
-    if figures["chosen"] is not None:
-        chosen = figures["chosen"]
-        for choice in chosen if isinstance(chosen, list) else [chosen]:
-            out.print(f"chosen: {choice.get('summary', choice)}", markup=False)
-    _show_cascade(figures)
-    stop = figures["strategy"].get("stop")
-    if stop is not None:
-        import json
-
-        keys = ", ".join(f"{name} = {json.dumps(value)}" for name, value in stop.items())
-        out.print(f"in a policy: stop = {{ {keys} }}", markup=False, highlight=False)
-    out.print(result.verdict.sentence, markup=False)
-    for text in result.notes:
-        note(f"note: {text}")
-
-
-def _show_acting(found: dict[str, Any]) -> None:
-    """What acting by the rule did, beside acting always."""
-    lines = [
-        f"acted upon: {_span(found, 'coverage')} of the cases",
-        f"wrong among them: {_span(found, 'selective_risk')}",
-    ]
-    if "false_approve_rate" in found:
-        lines.append(
-            f"wrongly approved {_form(found['false_approve_rate'], 'share')}, wrongly rejected "
-            f"{_form(found['false_reject_rate'], 'share')} of all cases"
-        )
-    if "set_coverage" in found:
-        lines.append(f"prediction sets hold the right option: {_span(found, 'set_coverage')}")
-    lines.append(
-        f"loss a case {found['loss_per_case']:.3f}; acting always, the majority's is "
-        f"{found['majority']['loss_per_case']:.3f}, the frontier's "
-        f"{found['frontier']['loss_per_case']:.3f}"
-    )
-    if found["review_break_even"] is not None:
-        lines.append(
-            "leaving the others to somebody else pays (against the majority) while settling one "
-            f"costs less than {found['review_break_even']:.3f}"
-        )
-    for line in lines:
-        stdout().print(line, markup=False, highlight=False)
-
-
-def _span(found: dict[str, Any], key: str) -> str:
-    value, span = found[key], found[f"{key}_ci95"]
-    if value is None:
-        return "not known"
-    return f"{100 * value:.1f} % (95 %: {100 * span[0]:.1f} to {100 * span[1]:.1f})"
-
-
-def _show_cascade(figures: dict[str, Any]) -> None:
-    """A cascade's thresholds, and its break-even beside what was observed."""
-    fitted = figures["strategy"]
-    if fitted.get("break_even") is None:
-        return
-    stdout().print(
-        f"thresholds {', '.join(f'{t:.3f}' for t in fitted['thresholds'])}; the first step sends "
-        f"on {100 * figures['escalation_rate']:.1f} % of the cases; asking the last model at once "
-        f"would cost the same at {100 * fitted['break_even']:.1f} %",
-        markup=False,
-        highlight=False,
-    )
-
-
-def _show_debate(found: dict[str, Any]) -> None:
-    """A debate beside its model's blind answer, and what its money buys."""
-    flips = found["flips"]
-    lines = [
-        (
-            f"debate against one blind answer of its model: {_gap(found)}; "
-            f"of {found['n']:,} answers {flips['changed']:,} changed, "
-            f"{flips['wrong_to_right']:,} for the better and "
-            f"{flips['right_to_wrong']:,} for the worse (p = {flips['p_value']:.3g})"
-        )
-    ]
-    if found["cost_ratio"] is not None:
-        lines.append(f"it costs {found['cost_ratio']:.1f} × that answer")
-    plain, single = found["plain_votes"], found["dearest_single"]
-    if plain is not None:
-        lines.append(
-            f"the same money buys a vote of {len(plain['members'])} blind answers "
-            f"({100 * plain['accuracy']:.1f} % right): {_gap(plain)}"
-        )
-    if single is not None:
-        lines.append(
-            f"or one of {single['member']} ({100 * single['accuracy']:.1f} % right): {_gap(single)}"
-        )
-    for line in lines:
-        stdout().print(line, markup=False, highlight=False)
-
-
-def _gap(found: dict[str, Any]) -> str:
-    return f"debate {_points(found['difference'], found['difference_ci95'])}"
-
-
-def _points(value: float, span: list[float]) -> str:
-    return f"{100 * value:+.1f} points [{100 * span[0]:+.1f}, {100 * span[1]:+.1f}]"
-
-
-def _form(value: Any, form: str) -> str:
-    if value is None:
-        return "not known"
-    if form == "share":
-        return f"{100 * value:.1f} %"
-    if form == "points":
-        return f"{100 * value:+.1f} points"
-    if form == "money":
-        return f"${value:.6f}"
-    return f"{value:.3f}"
