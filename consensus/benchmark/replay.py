@@ -229,6 +229,7 @@ def _strategy(settings: ReplaySettings, scope: Scope) -> Strategy:
         seats=settings.seats,
         balanced=_balanced(settings, scope),
         seed=settings.seed,
+        learned=scope.learned,
     )
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from consensus.benchmark.acting import Acting
+from consensus.benchmark.auto import Learned
 from consensus.benchmark.controls import oracle_credit
 from consensus.benchmark.evidence import Evidence, complete_cases, evidence_of, resolve_members
 from consensus.benchmark.measure import Measured, measure, measure_single
@@ -42,6 +43,7 @@ class Scope:
         found: name as given → its members.
         kind: of the cases.
         options: their names, where they mean the same in every case.
+        learned: what searches of its halves learned, whatever their goal.
     """
 
     panel: Evidence
@@ -51,6 +53,7 @@ class Scope:
     found: Mapping[str, tuple[Member, ...]]
     kind: str
     options: tuple[str, ...] | None
+    learned: Learned = field(default_factory=dict, repr=False)
     _controls: dict[tuple[int | None, int, int], tuple[Measured, NDArray[np.float64]]] = field(
         default_factory=dict, repr=False
     )
