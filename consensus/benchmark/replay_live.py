@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from consensus.aggregation import votes
 from consensus.aggregation.confidence import cisc
+from consensus.aggregation.dawid_skene import dawid_skene
 from consensus.benchmark._fit_data import Labelled, score_rows, spread_rows
 from consensus.benchmark._fit_families import Panel
 from consensus.benchmark.evidence import Evidence
@@ -31,7 +32,7 @@ from consensus.errors import DataError
 from consensus.orchestrators.calibrated import SeatArrays
 from consensus.orchestrators.calibration import CALIBRATION_FORMAT, Calibration, MeanFit
 
-__all__ = ["Cisc", "Live", "panel_arrays"]
+__all__ = ["Cisc", "Crowd", "Live", "panel_arrays"]
 
 Floats = NDArray[np.float64]
 
@@ -149,6 +150,56 @@ class Live:
             valid,
             part.case_ids,
         )
+
+
+@dataclass(frozen=True)
+class Crowd:
+    """Dawid–Skene on the very answers that are decided: each member's confusions, no labels.
+
+    It takes seats to err independently given the truth, so its posterior is too sure.
+    """
+
+    seats: int | None = None
+    name: str = "dawid_skene"
+    fitted: bool = True
+
+    def fit(self, train: Evidence) -> Crowd:
+        """Nothing to calibrate."""
+        return self
+
+    def runs(self, evidence: Evidence, *, draws: int, seed: int) -> Iterator[Outcome]:
+        """One outcome a sample order.
+
+        Raises:
+            DataError: options whose names mean something else in every case.
+        """
+        if not evidence.labelled:
+            raise DataError(
+                "learns what members make of each option: these mean something else in every case",
+                where=f"--strategy {self.name}",
+                fix="vote or blocks",
+            )
+        counts = seat_counts(self.seats, evidence)
+        for part in evidence.draws(draws, counts, seed=seed):
+            cast = panel_arrays(front(part, counts)).votes
+            rows = np.arange(len(part)).reshape(-1, len(evidence))
+            p = np.concatenate(
+                [dawid_skene(cast[one], part.valid.shape[1], smoothing=1.0).posterior
+                 for one in rows]
+            )  # fmt: skip
+            p = np.where(part.valid, p, 0.0)
+            answered = np.asarray((cast >= 0).any(axis=1)).reshape(-1, 1)
+            yield Outcome(
+                shares=leaders(p, part.valid) * answered,
+                **spent(part, counts),
+                seats=sum(counts),
+                tally=part.running.tally(counts),
+                posterior=p,
+            )
+
+    def describe(self) -> dict[str, Any]:
+        """What it is."""
+        return {"strategy": self.name, "seats": self.seats}
 
 
 @dataclass(frozen=True)

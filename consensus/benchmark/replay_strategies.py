@@ -558,12 +558,14 @@ def _live(aggregator: str, name: str) -> Callable[[int | None], Strategy]:
 
     def make(seats: int | None) -> Strategy:
         from consensus.benchmark.replay_debate import Debate
-        from consensus.benchmark.replay_live import Cisc, Live
+        from consensus.benchmark.replay_live import Cisc, Crowd, Live
 
         if aggregator == "debate":
             return Debate(seats)
         if aggregator == "cisc":
             return Cisc(seats)
+        if aggregator == "dawid_skene":
+            return Crowd(seats)
         return Live(aggregator, name, seats)  # type: ignore[arg-type] # the table's own words
 
     return make
@@ -586,6 +588,7 @@ FIXED_STRATEGIES: Mapping[str, Callable[[int | None], Strategy]] = {
     "live:weighted": _live("weighted", "live:weighted"),
     "live:blocks": _live("blocks", "live:blocks"),
     "cisc": _live("cisc", "cisc"),
+    "dawid_skene": _live("dawid_skene", "dawid_skene"),
     "debate": _live("debate", "debate"),
 }
 """Strategies by name; each takes the number of seats. ``stack`` and ``auto`` have further options

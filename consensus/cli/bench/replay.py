@@ -97,6 +97,7 @@ StrategyNames = Annotated[
         "live:AGGREGATOR* (mean, scores, stacked, weighted, blocks: as a policy row computes it), "
         "cascade:STEPS* (cascade:1+2+1+3 asks the panel's first model, its second … until the "
         "posterior suffices; thresholds by --goal), "
+        "dawid_skene (confusions without labels), "
         "debate (the last member is a recorded debate, the others answered blind), "
         "best_of_n (candidates of recorded rankings, chosen by judges who do not judge their own), "
         "pairs (recorded rankings by at most --seats comparisons, beside as many at random), "
