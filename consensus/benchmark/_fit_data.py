@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from consensus.aggregation._numerics import FitError, canonical_mean
+from consensus.aggregation.dawid_skene import dawid_skene
 from consensus.benchmark._fit_families import Panel
 from consensus.benchmark.evidence import Evidence, evidence_of, resolve_members
 from consensus.benchmark.run_format import RecordedRun
@@ -184,7 +185,10 @@ def labelled(
     groups: Mapping[str, list[int]],
     kind: str,
     called: Mapping[str, str],
+    *,
+    gold: bool = True,
 ) -> Labelled:
+    """Cases as the fits read them; without ``gold``, labelled by the models' own votes."""
     options, columns = _options(run, evidence, kind, called)
     credit = evidence.credit if columns is None else _columns(evidence.credit, columns)
     best = credit.max(axis=1)
@@ -223,10 +227,18 @@ def labelled(
         tuple(sum(counts[m] for m in members) for members in groups.values()),
         options,
     )
+    truth = np.asarray(credit.argmax(axis=1), dtype=np.int64)
+    if not gold:
+        if options is None:
+            raise FitError(
+                "without labels only options that mean the same in every case can be learned",
+                where=run.name,
+            )
+        truth, usable, left = crowd_truth(seats)
     data = Labelled(
         panel,
         seats,
-        np.asarray(credit.argmax(axis=1), dtype=np.int64),
+        truth,
         None if options is not None or evidence.valid.all() else evidence.valid,
         evidence.case_ids,
         left,
@@ -234,8 +246,19 @@ def labelled(
     )
     for group, model in enumerate(panel.models):
         if not (seats.votes[usable][:, seats.groups == group] >= 0).any():
-            raise FitError(f"{model} has no readable answer to any labelled case", where=run.name)
+            raise FitError(f"{model} has no readable answer to any usable case", where=run.name)
     return data.take(usable)
+
+
+def crowd_truth(seats: SeatArrays) -> tuple[Ints, Bools, dict[str, int]]:
+    """What the votes alone say of each case (Dawid & Skene 1979), and where they say anything."""
+    found = dawid_skene(seats.votes, seats.options, smoothing=1.0)
+    ordered = np.sort(found.posterior, axis=1)
+    voted = (seats.votes >= 0).any(axis=1)
+    open_ = ordered[:, -1] - ordered[:, -2] <= 1e-9
+    left = {"no vote": int((~voted).sum()), "the votes say nothing": int((voted & open_).sum())}
+    truth = np.asarray(found.posterior.argmax(axis=1), dtype=np.int64)
+    return truth, np.asarray(voted & ~open_), left
 
 
 def _options(

@@ -238,9 +238,9 @@ def _stacked(
     if like is not None and isinstance(like.fit, StackedFit):
         kinds: tuple[str, ...] = like.fit.features
     else:
-        cast = np.maximum((seats.votes >= 0).sum(), 1)
-        with_d = (~np.isnan(seats.distributions).any(axis=-1)).sum() / cast
-        with_c = (~np.isnan(seats.confidence)).sum() / cast
+        number = np.maximum(seats.ballots().sum(), 1)
+        with_d = (~np.isnan(seats.distributions).any(axis=-1)).sum() / number
+        with_c = (~np.isnan(seats.confidence)).sum() / number
         kinds = ("votes",)
         kinds += ("distributions",) if with_d > 0.5 else ()
         kinds += ("confidence",) if with_c > 0.5 else ()
@@ -255,7 +255,8 @@ def _stacked(
             seats.confidence[:, keep],
         )
         x = stacked_features(kinds, panel.options, [panel.seats[m] for m in models], part)
-        has = [(part.votes[:, part.groups == g] >= 0).any(axis=1) for g in range(len(models))]
+        cast = part.ballots()
+        has = [cast[:, part.groups == g].any(axis=1) for g in range(len(models))]
         rows = np.stack(has).all(axis=0)
         if not rows.any():
             weights.append((0.0,) * x.shape[-1])

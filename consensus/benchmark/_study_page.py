@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from consensus._version import __version__
 from consensus.benchmark._study_rows import Passes, Single, Study, Table, command_of
@@ -153,10 +153,14 @@ def _passes(passes: Passes, found: Found, numbers: _Numbers) -> str:
 
 
 def _table(table: Table, results: Sequence[Replay], numbers: _Numbers) -> str:
+    if all("acting" in result.figures for result in results):
+        return _acting_table(table, results, numbers)
     balanced = any(result.figures["balanced_accuracy"] is not None for result in results)
+    paired = any("against" in result.figures for result in results)
     head = ["#", "strategy", "panel", "frontier", "n", "accuracy (95 %)"]
     head += ["balanced"] if balanced else []
     head += ["frontier's", "difference (95 %)", "best member", "cost ratio", "calls", "ties"]
+    head += ["beside it: difference to the frontier, cost ratio", "in pairs (95 %)"] * paired
     head += ["verdict"] if table.ruled else []
     rows = []
     for row, result in zip(table.rows, results, strict=True):
@@ -179,10 +183,64 @@ def _table(table: Table, results: Sequence[Replay], numbers: _Numbers) -> str:
             _plain(figures["calls_per_case"], 1),
             _share(figures["tie_rate"]),
         ]
+        if paired:
+            other = figures["against"]
+            cells += [
+                f"{100 * other['difference_to_frontier']:+.1f} at {_plain(other['cost_ratio'], 2)}",
+                _points(other),
+            ]
         cells += [result.verdict.sentence] if table.ruled else []
         rows.append(cells)
     text = f"{table.text}\n\n" if table.text else ""
     return f"### {table.title}\n\n{text}{grid(head, rows)}"
+
+
+def _points(found: Mapping[str, Any]) -> str:
+    low, high = found["difference_ci95"]
+    return f"{100 * found['difference']:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
+
+
+def _acting_table(table: Table, results: Sequence[Replay], numbers: _Numbers) -> str:
+    """What acting by a rule did."""
+    directed = any("false_approve_rate" in result.figures["acting"] for result in results)
+    sets = any("set_coverage" in result.figures["acting"] for result in results)
+    head = ["#", "strategy", "rule", "n", "accuracy", "acted", "wrong of those (95 %)"]
+    head += ["wrongly approved", "wrongly rejected"] * directed
+    head += ["sets hold the truth (95 %)"] * sets
+    head += ["loss (95 %)", "majority, always", "frontier, always", "worth"]
+    rows = []
+    for row, result in zip(table.rows, results, strict=True):
+        figures = result.figures
+        found = figures["acting"]
+        flags = row.settings.acting.flags() if row.settings.acting is not None else []
+        cells = [
+            numbers.take(command_of(numbers.folder, row.settings)),
+            row.label,
+            " ".join(flags).replace("--", ""),
+            f"{figures['n']:,}",
+            _share(figures["accuracy"]),
+            _share(found["coverage"]),
+            _spanned(found, "selective_risk"),
+        ]
+        if directed:
+            cells += [_share(found["false_approve_rate"]), _share(found["false_reject_rate"])]
+        cells += [_spanned(found, "set_coverage")] if sets else []
+        cells += [
+            _spanned(found, "loss_per_case"),
+            _share(found["majority"]["loss_per_case"]),
+            _share(found["frontier"]["loss_per_case"]),
+            _share(found["review_break_even"]),
+        ]
+        rows.append(cells)
+    text = f"{table.text}\n\n" if table.text else ""
+    return f"### {table.title}\n\n{text}{grid(head, rows)}"
+
+
+def _spanned(found: Mapping[str, Any], key: str) -> str:
+    value, span = found.get(key), found.get(f"{key}_ci95")
+    if value is None or span is None:
+        return "–"
+    return f"{value:.3f} ({span[0]:.3f} to {span[1]:.3f})"
 
 
 def _panel(names: Sequence[str], seats: int | None) -> str:

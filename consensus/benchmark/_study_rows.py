@@ -10,8 +10,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from consensus.benchmark.replay import ReplaySettings
+from consensus.benchmark.acting import Acting
+from consensus.benchmark.replay_settings import ReplaySettings
 from consensus.benchmark.run_format import RecordedRun
+from consensus.orchestrators.spec import Losses
 
 __all__ = ["SHIPPED", "STUDIES", "Passes", "Row", "Single", "Study", "Table", "command_of"]
 
@@ -139,6 +141,7 @@ _FLAGS = {
     "draws": "--draws",
     "seed": "--seed",
     "objective": "--objective",
+    "against": "--against",
 }
 
 
@@ -151,6 +154,8 @@ def command_of(folder: str, settings: ReplaySettings) -> str:
         value = getattr(settings, name)
         if value != defaults[name]:
             parts += [flag, str(value)]
+    if settings.acting is not None:
+        parts += settings.acting.flags()
     if settings.complete:
         parts.append("--complete")
     if settings.calibrate:
@@ -237,6 +242,7 @@ _rb2_study = Study(
 )
 
 _GPT = f"{_MINI},{_NANO},gpt-5.4"
+_SKETCH = "cascade:1+2+1+3"
 _rb2_auto = Study(
     "rb2-auto",
     "rb2_judges_dev",
@@ -246,9 +252,13 @@ _rb2_auto = Study(
         Table(
             "auto against one pass of gpt-5.4",
             tuple(
-                _rb2(f"auto, {goal}", _GPT, "auto", goal=goal, **_SEARCH)
+                _rb2(f"auto, {goal}", _GPT, "auto", goal=goal, against=_SKETCH, **_SEARCH)
                 for goal in ("parity", "quality", "budget:0.4", "budget:1")
             ),
+            f"Beside it, on the same halves and in pairs, `{_SKETCH}`: mini, nano, mini again, "
+            "gpt-5.4, each one pass; a softmax over each model's mean scores, one temperature a "
+            "model and step, and thresholds on the leader's posterior (a grid of 24 levels a "
+            "step), both from the calibration half, aimed as `auto` aims.",
         ),
         Table(
             "The same on the cases that all three answered in full",
@@ -589,6 +599,80 @@ _iclr_auto = Study(
 )
 
 
+_HALVES: Mapping[str, Any] = {"calibrate": True, "splits": 20}
+_FIVE, _FIFTH = Losses(false_approve=5), Losses(false_reject=5)
+_iclr_acting = Study(
+    "iclr-acting",
+    "iclr_review",
+    "iclr_review: act, or leave it to somebody",
+    "All six reviewers; every figure is from held-out halves, means over 20 splits. The rule is "
+    "that of a policy row: more than half of the six seats behind the outcome, and what stands in "
+    "the column *rule*. *acted*: share of the cases. *wrong of those*: selective risk. "
+    "*loss*: a case, nothing for what is not acted upon; beside it what acting always on the "
+    "majority, and on one plain review of gpt-4o, would lose. *worth*: a case that is left to "
+    "somebody may cost so much to settle before acting always would have been as good.",
+    tables=tuple(
+        Table(
+            title,
+            tuple(
+                _iclr(strategy, _ICLR_ALL, strategy, acting=rule, **_HALVES)
+                for rule in rules
+                for strategy in strategies
+            ),
+            text,
+        )
+        for title, strategies, rules, text in (
+            (
+                "A wrong approval costs five wrong rejections",
+                ("vote", "live:blocks", "stacked"),
+                (
+                    Acting(losses=Losses(), veto=2),
+                    Acting(losses=_FIVE),
+                    Acting(losses=_FIVE, veto=1),
+                ),
+                "`vote` is a cold start; `live:blocks` has each model's confusion matrix.",
+            ),
+            (
+                "A wrong rejection costs five wrong approvals",
+                ("vote", "live:blocks", "stacked"),
+                (Acting(losses=_FIFTH),),
+                "",
+            ),
+            (
+                "Prediction sets",
+                ("mean", "live:weighted", "live:blocks", "stacked"),
+                (Acting(alpha=0.1, conformal=True), Acting(alpha=0.2, conformal=True)),
+                "Coverage is what is promised (1 − α, of sets); the error among the acted is not.",
+            ),
+        )
+    ),
+)
+_rb2_acting = Study(
+    "rb2-acting",
+    "rb2_judges_dev",
+    "rb2_judges_dev: act, or leave it to somebody",
+    "Two passes of mini, one of nano, one of gpt-5.4; held-out halves, means over 20 splits; 16 "
+    "sample orders. Columns as in the section before.",
+    tables=(
+        Table(
+            "By probability and by prediction set",
+            tuple(
+                _rb2(
+                    *(strategy, _GPT, strategy),
+                    **{"seats": 4, "draws": 16, "acting": rule, **_HALVES},
+                )
+                for rule in (
+                    Acting(alpha=0.2),
+                    Acting(alpha=0.2, conformal=True),
+                    Acting(alpha=0.1, conformal=True),
+                )
+                for strategy in ("softmax", "stacked")
+            ),
+        ),
+    ),
+)
+
+
 def _simulations(_: RecordedRun | None) -> str:
     from consensus.benchmark.simulation_study import render_simulations
 
@@ -621,6 +705,8 @@ STUDIES: tuple[Study, ...] = (
     _prd_auto,
     _iclr_study,
     _iclr_auto,
+    _iclr_acting,
+    _rb2_acting,
     _simulation,
 )
 """In the order of their sections."""

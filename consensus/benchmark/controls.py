@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from consensus.benchmark.evidence import Evidence
 from consensus.benchmark.measure import Measured
-from consensus.benchmark.replay_strategies import front, seat_counts
+from consensus.benchmark.replay_strategies import seat_counts
 from consensus.statistics import convex_hull
 
 __all__ = ["control_figures", "oracle_credit"]
@@ -37,9 +37,9 @@ def oracle_credit(evidence: Evidence, seats: int | None, *, draws: int, seed: in
     total = np.zeros(len(evidence))
     number = 0
     for part in evidence.draws(draws, counts, seed=seed):
-        credit = np.einsum("nmsk,nk->nms", front(part, counts).votes, evidence.credit)
-        total += credit.max(axis=(1, 2))
-        number += 1
+        best = part.running.best(counts).reshape(-1, len(evidence))
+        total += best.sum(axis=0)
+        number += len(best)
     return total / max(number, 1)
 
 

@@ -11,17 +11,24 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from consensus.benchmark.run_format import Member, RecordedRun
+from consensus.benchmark.running import Running
 from consensus.errors import DataError
 
 __all__ = ["Evidence", "calibration_mask", "complete_cases", "evidence_of", "resolve_members"]
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
+
+_BLOCK_BYTES = 8_000_000
+"""Orders are stacked up to this size: enough to amortise numpy's calls, and still in the cache."""
+_KEPT_BYTES = 96_000_000
+"""Orders of one evidence are kept for the next strategy up to this size."""
 
 
 @dataclass(frozen=True)
@@ -107,20 +114,37 @@ class Evidence:
         )
 
     def samples(self, order: NDArray[np.int64]) -> Evidence:
-        """The samples in another order; ``order`` (n, M, S') holds sample indices."""
+        """The samples in another order; ``order`` (n, M, S') holds sample indices.
 
-        def pick(values: NDArray[np.float64]) -> NDArray[np.float64]:
-            return np.take_along_axis(values, order, axis=2)
+        With a leading axis (orders, n, M, S') the orders are stacked as further cases: the first
+        order of all cases, then the second.
+        """
+        n, members, depth = self.present.shape
+        orders = 1 if order.ndim == 3 else len(order)
+        start = (np.arange(n)[:, None] * members + np.arange(members)) * depth
+        at = (start[..., None] + order).reshape(orders * n, members, order.shape[-1])
 
-        wide = order[..., None]
+        def pick(values: NDArray[Any]) -> NDArray[Any]:
+            return np.asarray(values.reshape(-1).take(at))
+
+        def pick_rows(values: NDArray[Any]) -> NDArray[Any]:
+            return np.asarray(values.reshape(-1, values.shape[-1]).take(at, axis=0))
+
+        def again(values: NDArray[Any]) -> NDArray[Any]:
+            return values if orders == 1 else np.concatenate([values] * orders)
+
         return replace(
             self,
-            votes=np.take_along_axis(self.votes, wide, axis=2),
-            present=np.take_along_axis(self.present, order, axis=2),
-            scores=None if self.scores is None else np.take_along_axis(self.scores, wide, axis=2),
+            case_ids=self.case_ids * orders,
+            votes=pick_rows(self.votes),
+            present=pick(self.present),
+            scores=None if self.scores is None else pick_rows(self.scores),
             cost=pick(self.cost),
             latency=pick(self.latency),
             extra={name: pick(column) for name, column in self.extra.items()},
+            valid=again(self.valid),
+            credit=again(self.credit),
+            strata=again(self.strata),
         )
 
     def shuffled(self, rng: np.random.Generator, most: int | None = None) -> Evidence:
@@ -130,10 +154,14 @@ class Evidence:
             rng: where the order comes from.
             most: keep only so many samples a member.
         """
-        keys = rng.random(self.present.shape)
-        keys[~self.present] = 2.0
-        order = np.argsort(keys, axis=2)
-        return self.samples(order[:, :, :most])
+        return self.samples(self._shuffles(rng, 1, most)[0])
+
+    def _shuffles(
+        self, rng: np.random.Generator, number: int, most: int | None = None
+    ) -> NDArray[np.int64]:
+        keys = rng.random((number, *self.present.shape))
+        keys[:, ~self.present] = 2.0
+        return np.argsort(keys, axis=3)[..., :most]
 
     def compact(self, most: int | None = None) -> Evidence:
         """The recorded samples first, in their own order."""
@@ -143,16 +171,53 @@ class Evidence:
     def draws(
         self, number: int, used: Sequence[int], *, seed: int, most: int | None = None
     ) -> Iterator[Evidence]:
-        """Random sample orders; a single one where each member's samples are all used anyway."""
+        """Random sample orders; a single one where each member's samples are all used anyway.
+
+        Each piece of evidence that comes back holds one order or several, stacked as further
+        cases: a strategy need not know, and its caller folds them (``len`` is a multiple of n).
+        """
         every = all(
             int(self.available[:, m].max(initial=0)) <= count for m, count in enumerate(used)
         )
         if every:
             yield self.compact(most)
+        else:
+            yield from self.shuffles(number, seed=seed, most=most)
+
+    def shuffles(self, number: int, *, seed: int, most: int | None = None) -> Iterator[Evidence]:
+        """``number`` random sample orders, stacked as in :meth:`draws`.
+
+        Where they are small the last ones asked for are kept: settings that differ in how they
+        combine the answers see the same orders, and share the work of making them.
+        """
+        key = (number, seed, most)
+        if key in self._kept:
+            yield from self._kept[key]
             return
+        size = max(1, self.votes.nbytes + 8 * self.cost.size * (2 + len(self.extra)))
+        if self.scores is not None:
+            size += self.scores.nbytes
+        step = max(1, _BLOCK_BYTES // size)
         rng = np.random.default_rng(seed)
-        for _ in range(number):
-            yield self.shuffled(rng, most)
+        starts = range(0, number, step)
+        blocks = (
+            self.samples(self._shuffles(rng, min(step, number - start), most)) for start in starts
+        )
+        if number * size > _KEPT_BYTES:
+            yield from blocks
+            return
+        self._kept.clear()
+        self._kept[key] = list(blocks)
+        yield from self._kept[key]
+
+    @cached_property
+    def _kept(self) -> dict[tuple[int, int, int | None], list[Evidence]]:
+        return {}
+
+    @cached_property
+    def running(self) -> Running:
+        """What the first samples of each member add up to."""
+        return Running(self.votes, self.present, self.scores, self.cost, self.latency, self.credit)
 
     def pass_credit(self) -> Floats:
         """(n, M, S) credit of each recorded pass; 0 for a failure, NaN where absent."""

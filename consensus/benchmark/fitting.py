@@ -20,7 +20,7 @@ import numpy.typing as npt
 from consensus.aggregation._numerics import FitError
 from consensus.aggregation.calibration import brier, ece, fit_temperature, log_loss, reliability
 from consensus.aggregation.conformal import act_report, prediction_sets
-from consensus.aggregation.posteriors import block_posterior
+from consensus.aggregation.posteriors import block_discount, block_posterior
 from consensus.aggregation.scores import median
 from consensus.aggregation.votes import plurality, tally_blocks
 from consensus.benchmark._fit_data import (
@@ -192,6 +192,7 @@ def fit_calibration(
     alpha: float = 0.05,
     fitted_on: str = "",
     content_free: RecordedRun | None = None,
+    gold: bool = True,
 ) -> Fitted:
     """Fit a panel's calibration on the calibration half of a run, and measure it on the other.
 
@@ -208,6 +209,8 @@ def fit_calibration(
         fitted_on: the day, YYYY-MM-DD.
         content_free: the same models' answers to content-free cases (:mod:`.content_free`), one
             more way for ``mean`` to measure label bias.
+        gold: without, no label is looked at in fitting: what the models' votes make of each case
+            (Dawid–Skene) stands in. The report still goes by labels, where there are any.
 
     Raises:
         DataError: cases of several kinds, too few cases, options that no task of the kind has.
@@ -235,9 +238,19 @@ def fit_calibration(
         )
     if kind == "score":
         return _fit_scores(run, evidence, groups, common, seed)
-    data = labelled(run, evidence, counts, groups, kind, called)
+    data = labelled(run, evidence, counts, groups, kind, called, gold=gold)
     learn = calibration_mask(data.ids, seed)
     train, test = data.take(learn), data.take(~learn)
+    if not gold:
+        test = labelled(run, evidence, counts, groups, kind, called)
+        test = test.take(~calibration_mask(test.ids, seed))
+        common["unlabelled"] = True
+        if aggregator != "blocks":
+            raise DataError(
+                "without labels only confusions can be learned",
+                where="--no-labels",
+                fix="--aggregator blocks",
+            )
     if train.effective < FEWEST:
         weighted = "" if train.weights is None else f" that say as much as {train.effective:.1f}"
         raise FitError(
@@ -256,6 +269,8 @@ def fit_calibration(
     if content_free is not None:
         free = content_free_answers(content_free, panel, data.panel, variant, task_type, called)
     calibration, tried = fit_closed(train, aggregator, common, free)
+    if not gold:
+        calibration = _without_certainty(calibration)
     report = _measure(calibration, test, aggregator, alpha)
     if train.weights is not None:
         cut = int((train.weights >= train.weights.max() - 1e-12).sum())
@@ -263,6 +278,22 @@ def fit_calibration(
     if tried and isinstance(calibration.fit, MeanFit):
         report = replace(report, bias_from=calibration.fit.bias_from, bias_log_loss=tried)
     return Fitted(calibration, report)
+
+
+def _without_certainty(calibration: Calibration) -> Calibration:
+    """A fit to the votes' own verdicts, with none of the certainty that these lend one another.
+
+    Seats look as if they hardly erred together, and every posterior right. So log-odds are divided
+    as a cold start would discount so many seats, and there are no scores to draw sets with.
+    """
+    correlation = ColdStart().correlation
+    seats = dict(zip(calibration.models, calibration.seats, strict=True))
+    stages = []
+    for stage in calibration.stages:
+        number = sum(seats[model] for model in stage.models)
+        temperature = 1.0 / float(block_discount(number, correlation))
+        stages.append(stage.model_copy(update={"temperature": temperature, "misses": ()}))
+    return calibration.model_copy(update={"stages": tuple(stages)})
 
 
 # -- fitting ---------------------------------------------------------------------------------------
@@ -317,7 +348,8 @@ def _fit_one(
     losses = []
     for models, p in zip(whole.stages, across, strict=True):
         names = tuple(train.panel.models[m] for m in models)
-        full = _all_answered(train.seats, models) & ~np.isnan(p).any(axis=1)
+        here = _who_answered(train.seats, whole.fit)[:, list(models)].all(axis=1)
+        full: Bools = np.asarray(here & ~np.isnan(p).any(axis=1))
         stage: dict[str, Any] = {"models": names, "cases": int(full.sum())}
         if full.any():
             cases = train.take(np.flatnonzero(full))
@@ -371,9 +403,16 @@ def _predict(calibration: Calibration, place: int, models: Sequence[int], data: 
     return posterior(calibration, place, models, seats_of(data.seats, models), data.valid)
 
 
-def _all_answered(seats: SeatArrays, models: Sequence[int]) -> Bools:
-    has = [(seats.votes[:, seats.groups == m] >= 0).any(axis=1) for m in models]
-    return np.asarray(np.stack(has).all(axis=0), dtype=np.bool_)
+def _who_answered(seats: SeatArrays, fit: object) -> Bools:
+    """(cases, models) who has a ballot that this fit reads.
+
+    Fitting and reading must mean the same by it, or sets that are drawn on one sort of cases are
+    promised for another.
+    """
+    has = seats.ballots(scored=isinstance(fit, OptionScoresFit))
+    number = int(seats.groups.max()) + 1
+    who = [has[:, seats.groups == m].any(axis=1) for m in range(number)]
+    return np.asarray(np.stack(who, axis=1), dtype=np.bool_)
 
 
 # -- measuring -------------------------------------------------------------------------------------
@@ -383,7 +422,7 @@ def _measure(
     calibration: Calibration, test: Labelled, aggregator: Family, alpha: float
 ) -> FitReport:
     """Cold start against calibrated, on cases where at least one seat answered."""
-    answered: Bools = np.asarray((test.seats.votes >= 0).any(axis=1))
+    answered: Bools = np.asarray(_who_answered(test.seats, calibration.fit).any(axis=1))
     seen = test.take(answered)
     left_out = {**test.left_out, "held out, without any vote": int((~answered).sum())}
     if not len(seen.ids):
@@ -412,7 +451,7 @@ def _measure(
     notes = []
     if seen.weights is not None:
         notes.append("weighted by one over the chance that a case had to be looked at")
-    if len(calibration.stages[0].misses) < 100:
+    if not calibration.unlabelled and len(calibration.stages[0].misses) < 100:
         notes.append("fewer than 100 cases: temperature and prediction sets are rough")
     if second.log_loss >= first.log_loss:
         notes.append("no better than a cold start on the cases held out: try another aggregator")
@@ -432,12 +471,20 @@ def _measure(
     )
 
 
-def calibrated_posteriors(calibration: Calibration, data: Labelled) -> Floats:
-    """(cases, K) what the calibrated panel says of each case; even where nobody can be read."""
+def calibrated_posteriors(calibration: Calibration, data: Labelled) -> tuple[Floats, Floats]:
+    """(cases, K) what the calibrated panel says of each case; even where nobody can be read.
+
+    And (cases,) the quantile of its prediction set: inf where the calibration cases are too few for
+    its α, NaN where no stage is that of those who answered.
+    """
     result = np.empty((len(data.ids), data.seats.options))
-    for rows, _, _, p in _by_pattern(calibration, data):
+    quantile = np.full(len(data.ids), np.nan)
+    for rows, place, own, p in _by_pattern(calibration, data):
         result[rows] = p
-    return result
+        if own:
+            q = calibration.stages[place].quantile
+            quantile[rows] = np.inf if q is None else q
+    return result, quantile
 
 
 def _by_pattern(
@@ -445,16 +492,7 @@ def _by_pattern(
 ) -> Iterator[tuple[Ints, int, bool, Floats]]:
     """Cases by who answered: rows, the stage that reads them, whether it is theirs, posteriors."""
     seats = data.seats
-    answered: Bools = np.asarray(seats.votes >= 0)
-    if isinstance(calibration.fit, OptionScoresFit):
-        given = seats.scores
-        answered = (
-            np.zeros_like(answered) if given is None else np.asarray(~np.isnan(given).all(axis=-1))
-        )
-    who = np.stack(
-        [answered[:, seats.groups == m].any(axis=1) for m in range(len(calibration.models))],
-        axis=1,
-    )
+    who = _who_answered(seats, calibration.fit)
     for pattern in np.unique(who, axis=0):
         rows = np.flatnonzero((who == pattern).all(axis=1))
         here = np.flatnonzero(pattern).tolist()

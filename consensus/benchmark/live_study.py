@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from consensus.benchmark._study_page import grid
 from consensus.benchmark._study_rows import SHIPPED, command_of
-from consensus.benchmark.replay import Replay, ReplaySettings, replay
+from consensus.benchmark.replay import Replay, Replayer
+from consensus.benchmark.replay_settings import ReplaySettings
 from consensus.benchmark.run_format import RecordedRun
 from consensus.errors import DataError
 
@@ -66,7 +67,8 @@ def render_live(run: RecordedRun, plan: LivePlan = LIVE) -> str:
         rows.append(("a panel of the larger model, by vote", ReplaySettings(against, more)))
         averaged = ReplaySettings(against, more, "scores")
         rows.append(("a panel of the larger model, probabilities averaged", averaged))
-    measured = [(label, settings, replay(run, settings)) for label, settings in rows]
+    again = Replayer(run)
+    measured = [(label, settings, again(settings)) for label, settings in rows]
     return "\n\n".join(
         [
             "## The shipped suite, live on local models",
@@ -152,8 +154,8 @@ def _by_type(run: RecordedRun, rows: list[tuple[str, ReplaySettings]], against: 
     types = np.asarray(run.cases.strata)
     body = []
     for name in sorted(set(types.tolist())):
-        part = run.take_cases(np.flatnonzero(types == name))
-        cells = [replay(part, settings).figures for _, settings in columns]
+        again = Replayer(run.take_cases(np.flatnonzero(types == name)))
+        cells = [again(settings).figures for _, settings in columns]
         body.append(
             [
                 f"`{name}`",

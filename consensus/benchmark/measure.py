@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from consensus.benchmark.acting import ACTED, Acting, acted_columns
 from consensus.benchmark.evidence import Evidence
 from consensus.benchmark.replay_strategies import Outcome, Single, Strategy
 from consensus.statistics import cohen_kappa
@@ -31,6 +33,7 @@ class Measured:
             stand for none. None where no frontier was given.
         gold: (n,) the option that is most right.
         latencies: (orders, n) latency of every order; NaN where a case was not run.
+        acts: what acting did, by the columns of :data:`.acting.ACTED`; None without a rule.
     """
 
     credit: Floats
@@ -43,6 +46,7 @@ class Measured:
     joint: Floats | None
     gold: NDArray[np.int64]
     latencies: NDArray[np.float32]
+    acts: Mapping[str, Floats] | None = None
 
     def __len__(self) -> int:
         return len(self.credit)
@@ -54,7 +58,8 @@ class Measured:
             for name in ("credit", "strict", "tie", "calls", "cost", "latency", "escalated", "gold")
         }
         joint = None if self.joint is None else self.joint[rows]
-        return replace(self, **columns, joint=joint, latencies=self.latencies[:, rows])
+        acts = self.acts and {name: values[rows] for name, values in self.acts.items()}
+        return replace(self, **columns, joint=joint, latencies=self.latencies[:, rows], acts=acts)
 
 
 def frontier_passes(frontier: Evidence) -> tuple[Floats, Floats]:
@@ -71,33 +76,43 @@ def measure(
     *,
     draws: int = 64,
     seed: int = 0,
+    acting: Acting | None = None,
 ) -> Measured:
     """Run a strategy over random sample orders and average by case.
 
-    A case on which nothing ran (no recorded sample) counts as wrong and free.
+    A case on which nothing ran (no recorded sample) counts as wrong and free. An outcome may hold
+    several orders, stacked as further cases.
     """
-    passes = None if frontier is None else frontier_passes(frontier)
-    n, width = evidence.valid.shape
-    sums = {name: np.zeros(n) for name in _SUMMED}
-    joint = None if passes is None else np.zeros((n, width + 1, width + 1))
+    n = len(evidence)
+    joint = None if frontier is None else _Joint(frontier)
+    sums = {name: np.zeros(n) for name in (*_SUMMED, *(ACTED if acting else ()))}
     total = np.zeros(n)
     latencies = []
     for outcome in strategy.runs(evidence, draws=draws, seed=seed):
-        weight = np.ones(n) if outcome.weight is None else outcome.weight
-        total += weight
-        for name, values in _per_case(outcome, evidence.credit).items():
-            sums[name] += np.where(weight > 0, weight * values, 0.0)
-        latencies.append(np.where(weight > 0, outcome.latency, np.nan).astype(np.float32))
-        if joint is not None and passes is not None:
-            joint += weight[:, None, None] * _joint(outcome.shares, *passes)
+        orders = len(outcome.calls) // n
+        weight = np.ones((orders, n))
+        if outcome.weight is not None:
+            weight = outcome.weight.reshape(orders, n)
+        total += weight.sum(axis=0)
+        columns = _per_case(outcome, evidence.credit)
+        if acting is not None:
+            valid = np.tile(evidence.valid, (orders, 1))
+            credit = np.tile(evidence.credit, (orders, 1))
+            columns |= acted_columns(outcome, valid, credit, acting)
+        for name, values in columns.items():
+            folded = values.reshape(orders, n)
+            sums[name] += np.where(weight > 0, weight * folded, 0.0).sum(axis=0)
+        waited = outcome.latency.reshape(orders, n)
+        latencies.append(np.where(weight > 0, waited, np.nan).astype(np.float32))
+        if joint is not None:
+            joint.add(outcome.shares.reshape(orders, n, -1), weight)
     scale = 1 / np.maximum(total, 1e-12)
-    if joint is not None:
-        joint *= scale[:, None, None]
     return Measured(
-        **{name: values * scale for name, values in sums.items()},
-        joint=joint,
+        **{name: sums[name] * scale for name in _SUMMED},
+        acts={name: sums[name] * scale for name in ACTED} if acting else None,
+        joint=None if joint is None else joint.table() * scale[:, None, None],
         gold=np.asarray(evidence.credit.argmax(axis=1)),
-        latencies=np.array(latencies),
+        latencies=np.concatenate(latencies),
     )
 
 
@@ -105,7 +120,8 @@ _SUMMED = ("credit", "strict", "tie", "calls", "cost", "latency", "escalated")
 
 
 def _per_case(outcome: Outcome, credit: Floats) -> dict[str, Floats]:
-    right = (outcome.shares * credit).sum(axis=1)
+    folded = outcome.shares.reshape(-1, *credit.shape)
+    right = np.einsum("onk,nk->on", folded, credit).ravel()
     tied = (outcome.shares > 1e-12).sum(axis=1) > 1
     return {
         "credit": right,
@@ -118,21 +134,49 @@ def _per_case(outcome: Outcome, credit: Floats) -> dict[str, Floats]:
     }
 
 
-def _joint(shares: Floats, passes: Floats, exists: Floats) -> Floats:
-    """(n, K+1, K+1) decisions against the mean of the frontier's passes; see overlap_confusion."""
-    n, width = shares.shape
-    table = np.zeros((n, width + 1, width + 1))
-    mine = np.column_stack([shares, 1 - shares.sum(axis=1)])
-    diagonal = np.arange(width + 1)
-    for theirs, here in zip(passes, exists, strict=True):
-        other = np.column_stack([theirs, 1 - theirs.sum(axis=1)])
-        shared = np.minimum(mine, other)
-        left, right = mine - shared, other - shared
-        mass = left.sum(axis=1)
-        scale = np.divide(here, mass, out=np.zeros(n), where=mass > 1e-12)
-        table[:, diagonal, diagonal] += shared * here[:, None]
-        table += (left * scale[:, None])[:, :, None] * right[:, None, :]
-    return np.asarray(table / np.maximum(exists.sum(axis=0), 1)[:, None, None])
+class _Joint:
+    """Decisions against the mean of the frontier's passes, summed over sample orders.
+
+    A decision for one option meets a pass as the product of the two, so that all orders may be
+    added up first; only where both are tied are their shares matched (see ``overlap_confusion``).
+    """
+
+    def __init__(self, frontier: Evidence) -> None:
+        shares, self._exists = frontier_passes(frontier)
+        none = 1 - shares.sum(axis=2, keepdims=True)
+        self._passes = np.concatenate([shares, none], axis=2)
+        self._seen = np.maximum(self._exists.sum(axis=0), 1)
+        here = self._exists[:, :, None]
+        self._mean = (self._passes * here).sum(axis=0) / self._seen[:, None]
+        self._torn = ((self._passes > 1e-12).sum(axis=2) > 1) & (self._exists > 0)
+        n, width = self._mean.shape
+        self._single = np.zeros((n, width))
+        self._matched = np.zeros((n, width, width))
+
+    def add(self, shares: Floats, weight: Floats) -> None:
+        """Decisions (orders, n, K) with their weights (orders, n)."""
+        mine = np.concatenate([shares, 1 - shares.sum(axis=2, keepdims=True)], axis=2)
+        torn = ((mine > 1e-12).sum(axis=2) > 1) & self._torn.any(axis=0)
+        self._single += np.where(torn[:, :, None], 0.0, mine * weight[:, :, None]).sum(axis=0)
+        order, case = np.nonzero(torn)
+        if not len(case):
+            return
+        table = np.zeros((len(case), *self._matched.shape[1:]))
+        diagonal = np.arange(table.shape[1])
+        held = mine[order, case]
+        for theirs, here in zip(self._passes[:, case], self._exists[:, case], strict=True):
+            shared = np.minimum(held, theirs)
+            left, right = held - shared, theirs - shared
+            mass = left.sum(axis=1)
+            scale = np.divide(here, mass, out=np.zeros(len(mass)), where=mass > 1e-12)
+            table[:, diagonal, diagonal] += shared * here[:, None]
+            table += (left * scale[:, None])[:, :, None] * right[:, None, :]
+        table *= (weight[order, case] / self._seen[case])[:, None, None]
+        np.add.at(self._matched, case, table)
+
+    def table(self) -> Floats:
+        """(n, K+1, K+1) the sums."""
+        return np.asarray(self._matched + self._single[:, :, None] * self._mean[:, None, :])
 
 
 def figures(measured: Measured, frontier: Measured, *, labelled: bool) -> dict[str, float | None]:

@@ -15,16 +15,24 @@ from numpy.typing import NDArray
 
 from consensus.aggregation import votes
 from consensus.aggregation.confidence import cisc
+from consensus.aggregation.dawid_skene import dawid_skene
 from consensus.benchmark._fit_data import Labelled, score_rows, spread_rows
 from consensus.benchmark._fit_families import Panel
 from consensus.benchmark.evidence import Evidence
 from consensus.benchmark.fitting import calibrated_posteriors, fit_closed
-from consensus.benchmark.replay_strategies import Outcome, front, leaders, seat_counts, spent
+from consensus.benchmark.replay_strategies import (
+    Outcome,
+    cold_posterior,
+    front,
+    leaders,
+    seat_counts,
+    spent,
+)
 from consensus.errors import DataError
 from consensus.orchestrators.calibrated import SeatArrays
 from consensus.orchestrators.calibration import CALIBRATION_FORMAT, Calibration, MeanFit
 
-__all__ = ["Cisc", "Live", "panel_arrays"]
+__all__ = ["Cisc", "Crowd", "Live", "panel_arrays"]
 
 Floats = NDArray[np.float64]
 
@@ -58,10 +66,11 @@ def panel_arrays(part: Evidence) -> SeatArrays:
 class Live:
     """A calibrated aggregator of :mod:`consensus.orchestrators`, over recorded panels."""
 
-    aggregator: Literal["mean", "scores", "stacked"]
+    aggregator: Literal["mean", "scores", "stacked", "weighted", "blocks"]
     name: str
     seats: int | None = None
     calibration: Calibration | None = None
+    alpha: float | None = None
 
     @property
     def fitted(self) -> bool:
@@ -75,7 +84,9 @@ class Live:
             DataError: no calibration case has one right option, or nothing it could read.
         """
         counts = seat_counts(self.seats, train)
-        part = front(train.compact(), counts)
+        # A random order, as those that it will be read on: of recorded samples the first may be of
+        # another sort (rb2's are 1.7 points more often right), and sets drawn on them too small.
+        part = front(next(train.draws(1, counts, seed=0)), counts)
         best = part.credit.max(axis=1)
         usable = (best > 0) & ((part.credit >= best[:, None] - 1e-9).sum(axis=1) == 1)
         data = self._labelled(part, counts).take(usable)
@@ -105,10 +116,17 @@ class Live:
         for part in evidence.draws(draws, counts, seed=seed):
             taken = front(part, counts)
             data = self._labelled(taken, counts)
-            p = calibrated_posteriors(self.calibration, data)
+            p, quantile = calibrated_posteriors(self.calibration.at(self.alpha), data)
             readable = taken.votes.sum(axis=(1, 2, 3)) > 0
             shares = leaders(p, taken.valid) * readable[:, None]
-            yield Outcome(shares=shares, **spent(taken))
+            yield Outcome(
+                shares=shares,
+                **spent(part, counts),
+                seats=sum(counts),
+                tally=part.running.tally(counts),
+                posterior=p,
+                quantile=quantile,
+            )
 
     def describe(self) -> dict[str, Any]:
         """What it is, and what it chose."""
@@ -132,6 +150,56 @@ class Live:
             valid,
             part.case_ids,
         )
+
+
+@dataclass(frozen=True)
+class Crowd:
+    """Dawid–Skene on the very answers that are decided: each member's confusions, no labels.
+
+    It takes seats to err independently given the truth, so its posterior is too sure.
+    """
+
+    seats: int | None = None
+    name: str = "dawid_skene"
+    fitted: bool = True
+
+    def fit(self, train: Evidence) -> Crowd:
+        """Nothing to calibrate."""
+        return self
+
+    def runs(self, evidence: Evidence, *, draws: int, seed: int) -> Iterator[Outcome]:
+        """One outcome a sample order.
+
+        Raises:
+            DataError: options whose names mean something else in every case.
+        """
+        if not evidence.labelled:
+            raise DataError(
+                "learns what members make of each option: these mean something else in every case",
+                where=f"--strategy {self.name}",
+                fix="vote or blocks",
+            )
+        counts = seat_counts(self.seats, evidence)
+        for part in evidence.draws(draws, counts, seed=seed):
+            cast = panel_arrays(front(part, counts)).votes
+            rows = np.arange(len(part)).reshape(-1, len(evidence))
+            p = np.concatenate(
+                [dawid_skene(cast[one], part.valid.shape[1], smoothing=1.0).posterior
+                 for one in rows]
+            )  # fmt: skip
+            p = np.where(part.valid, p, 0.0)
+            answered = np.asarray((cast >= 0).any(axis=1)).reshape(-1, 1)
+            yield Outcome(
+                shares=leaders(p, part.valid) * answered,
+                **spent(part, counts),
+                seats=sum(counts),
+                tally=part.running.tally(counts),
+                posterior=p,
+            )
+
+    def describe(self) -> dict[str, Any]:
+        """What it is."""
+        return {"strategy": self.name, "seats": self.seats}
 
 
 @dataclass(frozen=True)
@@ -161,7 +229,14 @@ class Cisc:
             weight = cisc(own, stated, number, self.temperature)
             shares = np.einsum("ns,nsk->nk", weight, given)
             decided = np.asarray(votes.plurality(shares, taken.valid).credit)
-            yield Outcome(shares=decided, **spent(taken))
+            voiced = (given.sum(axis=2) > 0).sum(axis=1)
+            yield Outcome(
+                shares=decided,
+                **spent(part, counts),
+                seats=sum(counts),
+                tally=part.running.tally(counts),
+                posterior=cold_posterior(shares * voiced[:, None], taken.valid),
+            )
 
     def describe(self) -> dict[str, Any]:
         """What it is."""

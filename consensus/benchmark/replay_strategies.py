@@ -7,7 +7,7 @@ and pays for those that it takes. Failures take their seat, are paid, and have n
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from consensus.aggregation import posteriors, stop_replay, votes
 from consensus.benchmark.evidence import Evidence
 from consensus.errors import DataError
+from consensus.orchestrators.spec import ColdStart
 from consensus.statistics import error_correlation, within_correlation
 
 __all__ = [
@@ -48,6 +49,11 @@ class Outcome:
         latency: (n,) seconds: the slowest of what ran side by side, summed over stages.
         escalated: (n,) whether it went beyond its first stage.
         weight: (n,) how much this outcome counts in the mean of its case; None: 1.
+        seats: configured seats, of which a quorum and a share are counted.
+        tally: (n, K) votes of the seats; None where it cannot be said when to act.
+        posterior: (n, K) probability of each option; None likewise.
+        quantile: (n,) q̂ of the calibration behind it at the rule's α: inf where it has too few
+            cases, NaN where it does not cover who answered; None without a calibration.
     """
 
     shares: Floats
@@ -56,6 +62,10 @@ class Outcome:
     latency: Floats
     escalated: Bools
     weight: Floats | None = None
+    seats: int = 1
+    tally: Floats | None = None
+    posterior: Floats | None = None
+    quantile: Floats | None = None
 
 
 class Strategy(Protocol):
@@ -113,7 +123,15 @@ def seat_counts(seats: int | None, evidence: Evidence) -> tuple[int, ...]:
 def front(evidence: Evidence, counts: Sequence[int]) -> Evidence:
     """The samples that seats take: the first ``counts[m]`` of each member; the rest is absent."""
     most = max(1, *counts)
-    part = evidence.samples(np.broadcast_to(np.arange(most), (*evidence.present.shape[:2], most)))
+    part = replace(
+        evidence,
+        votes=evidence.votes[:, :, :most].copy(),
+        present=evidence.present[:, :, :most].copy(),
+        scores=None if evidence.scores is None else evidence.scores[:, :, :most].copy(),
+        cost=evidence.cost[:, :, :most].copy(),
+        latency=evidence.latency[:, :, :most].copy(),
+        extra={name: column[:, :, :most].copy() for name, column in evidence.extra.items()},
+    )
     idle = np.arange(most)[None, :] >= np.asarray(counts)[:, None]
     part.present[:, idle] = False
     part.votes[:, idle] = 0
@@ -126,15 +144,24 @@ def front(evidence: Evidence, counts: Sequence[int]) -> Evidence:
     return part
 
 
-def spent(part: Evidence, escalated: Bools | None = None) -> dict[str, Any]:
+def spent(part: Evidence, counts: Sequence[int]) -> dict[str, Any]:
     """Calls, cost and latency of seats that all ran side by side."""
-    n = len(part)
     return {
-        "calls": part.present.sum(axis=(1, 2)).astype(float),
-        "cost": part.cost.sum(axis=(1, 2)),
-        "latency": part.latency.max(axis=(1, 2)),
-        "escalated": np.zeros(n, dtype=bool) if escalated is None else escalated,
+        "calls": part.running.calls(counts),
+        "cost": part.running.cost(counts),
+        "latency": part.running.latency(counts),
+        "escalated": np.zeros(len(part), dtype=bool),
     }
+
+
+def cold_posterior(tally: Floats, valid: Bools) -> Floats:
+    """(n, K) what a policy makes of votes without a calibration: one block that errs together."""
+    cold = ColdStart()
+    return np.asarray(
+        posteriors.block_posterior(
+            tally[:, None, :], cold.accuracy, cold.correlation, options=valid
+        )
+    )
 
 
 def leaders(values: NDArray[Any], valid: Bools) -> Floats:
@@ -148,19 +175,21 @@ def leaders(values: NDArray[Any], valid: Bools) -> Floats:
     return np.asarray(close / np.maximum(close.sum(axis=1, keepdims=True), 1), dtype=float)
 
 
-def mean_scores(part: Evidence) -> Floats:
+def mean_scores(part: Evidence, counts: Sequence[int] | None = None) -> Floats:
     """(n, K) mean score of each option over the seats; NaN where no seat scored it.
+
+    Args:
+        part: the answers.
+        counts: the samples that each member's seats take; None: all.
 
     Raises:
         DataError: where the recording has no scores.
     """
     if part.scores is None:
         raise DataError("has no scores to average", where="--strategy scores", fix="vote")
-    scores = part.scores.reshape(len(part), -1, part.scores.shape[3]).astype(float)
-    given = np.isfinite(scores)
-    count = given.sum(axis=1)
-    total = np.where(given, scores, 0.0).sum(axis=1)
-    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+    depth = int(part.present.shape[2])
+    total, given = part.running.scores([depth] * len(part.members) if counts is None else counts)
+    return np.where(given > 0, total / np.maximum(given, 1), np.nan)
 
 
 @dataclass(frozen=True)
@@ -178,8 +207,11 @@ class Single:
         """Every recorded pass once."""
         for m in range(len(evidence.members)):
             for s in range(evidence.present.shape[2]):
+                cast = evidence.votes[:, m, s].astype(float)
                 yield Outcome(
-                    shares=evidence.votes[:, m, s].astype(float),
+                    shares=cast,
+                    tally=cast,
+                    posterior=cold_posterior(cast, evidence.valid),
                     calls=evidence.present[:, m, s].astype(float),
                     cost=evidence.cost[:, m, s],
                     latency=evidence.latency[:, m, s],
@@ -210,12 +242,21 @@ class _Fixed:
             raise _needs_calibration(self.name)
         counts = seat_counts(self.seats, evidence)
         for part in evidence.draws(draws, counts, seed=seed):
-            taken = front(part, counts)
-            yield Outcome(shares=self.decide(taken), **spent(taken))
+            yield Outcome(
+                shares=self.decide(part, counts),
+                **spent(part, counts),
+                seats=sum(counts),
+                tally=part.running.tally(counts),
+                posterior=self.posterior(part, counts),
+            )
 
-    def decide(self, part: Evidence) -> Floats:
-        """(n, K) the decision from the seats' answers."""
+    def decide(self, part: Evidence, counts: Sequence[int]) -> Floats:
+        """(n, K) the decision from the first ``counts[m]`` answers of each member."""
         raise NotImplementedError
+
+    def posterior(self, part: Evidence, counts: Sequence[int]) -> Floats | None:
+        """(n, K) probability of each option, where it says one."""
+        return None
 
     def describe(self) -> dict[str, Any]:
         """What it is."""
@@ -228,10 +269,14 @@ class Vote(_Fixed):
 
     name: str = "vote"
 
-    def decide(self, part: Evidence) -> Floats:
+    def decide(self, part: Evidence, counts: Sequence[int]) -> Floats:
         """The option with most votes."""
-        counts = part.votes.sum(axis=(1, 2), dtype=float)
-        return np.asarray(votes.plurality(counts, part.valid).credit)
+        tally = part.running.tally(counts)
+        return np.asarray(votes.plurality(tally, part.valid).credit)
+
+    def posterior(self, part: Evidence, counts: Sequence[int]) -> Floats | None:
+        """A policy's cold start."""
+        return cold_posterior(part.running.tally(counts), part.valid)
 
 
 @dataclass(frozen=True)
@@ -240,14 +285,14 @@ class Scores(_Fixed):
 
     name: str = "scores"
 
-    def decide(self, part: Evidence) -> Floats:
+    def decide(self, part: Evidence, counts: Sequence[int]) -> Floats:
         """The option with the highest mean score; a plurality where no seat scored any."""
-        means = mean_scores(part)
+        means = mean_scores(part, counts)
         shares = leaders(means, part.valid)
         unscored = ~np.isfinite(means).any(axis=1)
         if unscored.any():
-            counts = part.votes.sum(axis=(1, 2), dtype=float)[unscored]
-            shares[unscored] = votes.plurality(counts, part.valid[unscored]).credit
+            tally = part.running.tally(counts)[unscored]
+            shares[unscored] = votes.plurality(tally, part.valid[unscored]).credit
         return shares
 
 
@@ -269,13 +314,22 @@ class Weighted(_Fixed):
         accuracy, _ = member_accuracy(train, self.strength)
         return Weighted(self.seats, self.name, True, tuple(accuracy.tolist()), self.strength)
 
-    def decide(self, part: Evidence) -> Floats:
+    def decide(self, part: Evidence, counts: Sequence[int]) -> Floats:
         """The option with most weight."""
+        return np.asarray(votes.plurality(self._weights(part, counts), part.valid).credit)
+
+    def posterior(self, part: Evidence, counts: Sequence[int]) -> Floats | None:
+        """As the weights say for independent seats: too sure where they err together."""
+        weights = np.where(part.valid, self._weights(part, counts), -np.inf)
+        odds = np.exp(weights - weights.max(axis=1, keepdims=True))
+        return np.asarray(odds / odds.sum(axis=1, keepdims=True))
+
+    def _weights(self, part: Evidence, counts: Sequence[int]) -> Floats:
         options = np.maximum(part.valid.sum(axis=1), 2)
         p = np.clip(np.array(self.accuracy), 1e-3, 1 - 1e-3)
         weight = np.log((options[:, None] - 1) * p / (1 - p))
-        counts = np.einsum("nmsk,nm->nk", part.votes, np.maximum(weight, 0.0))
-        return np.asarray(votes.plurality(counts, part.valid).credit)
+        weight = np.maximum(weight, 0.0)
+        return np.asarray(np.einsum("nmk,nm->nk", part.running.tallies(counts), weight))
 
     def describe(self) -> dict[str, Any]:
         """What it is, with the accuracies that weigh the votes."""
@@ -310,20 +364,20 @@ class Blocks(_Fixed):
         clipped = tuple(np.clip(within, 0.0, 0.98).tolist())
         return Blocks(self.seats, self.name, True, tuple(accuracy.tolist()), clipped, between)
 
-    def decide(self, part: Evidence) -> Floats:
+    def decide(self, part: Evidence, counts: Sequence[int]) -> Floats:
         """The option with the highest posterior."""
-        return leaders(self.posterior(part), part.valid)
+        return leaders(self.posterior(part, counts), part.valid)
 
-    def posterior(self, part: Evidence) -> Floats:
+    def posterior(self, part: Evidence, counts: Sequence[int]) -> Floats:
         """(n, K) probability of each option."""
-        counts = part.votes.sum(axis=2, dtype=float)
+        tallies = part.running.tallies(counts)
         floor = 1.0 / np.maximum(part.valid.sum(axis=1).min(), 2)
         p = np.clip(np.array(self.accuracy), floor + 1e-3, 1 - 1e-3)
-        seen = int((counts.sum(axis=2) > 0).sum(axis=1).max(initial=1))
+        seen = int((tallies.sum(axis=2) > 0).sum(axis=1).max(initial=1))
         discount = float(posteriors.block_discount(seen, self.between))
         return np.asarray(
             posteriors.block_posterior(
-                counts, p, self.within, options=part.valid, discount=discount
+                tallies, p, self.within, options=part.valid, discount=discount
             )
         )
 
@@ -335,6 +389,38 @@ class Blocks(_Fixed):
             "rho_within": [round(r, 3) for r in self.within],
             "rho_between": round(self.between, 3),
         }
+
+
+@dataclass(frozen=True)
+class _Tab:
+    """Votes, calls, dollars and seconds by case, as seats are asked one wave after another."""
+
+    tally: Floats
+    calls: Floats
+    cost: Floats
+    latency: Floats
+
+    @classmethod
+    def empty(cls, n: int, width: int) -> _Tab:
+        return cls(np.zeros((n, width)), np.zeros(n), np.zeros(n), np.zeros(n))
+
+    def add(self, part: Evidence, wave: Sequence[tuple[int, int]]) -> None:
+        slowest = np.zeros(len(self.calls))
+        for m, s in wave:
+            self.tally[:] += part.votes[:, m, s]
+            self.calls[:] += part.present[:, m, s]
+            self.cost[:] += part.cost[:, m, s]
+            np.maximum(slowest, part.latency[:, m, s], out=slowest)
+        self.latency[:] += slowest
+
+    def settle(self, other: _Tab, rows: NDArray[np.int64]) -> None:
+        for mine, theirs in (
+            (self.tally, other.tally),
+            (self.calls, other.calls),
+            (self.cost, other.cost),
+            (self.latency, other.latency),
+        ):
+            mine[rows] = theirs[rows]
 
 
 @dataclass(frozen=True)
@@ -360,37 +446,31 @@ class Adaptive:
         order = [(m, s) for s in range(max(counts)) for m in range(len(counts)) if s < counts[m]]
         # Which sample comes first matters here, even where all of them may be used.
         several = int(evidence.present.shape[2]) > 1
-        rng = np.random.default_rng(seed)
-        for _ in range(draws if several else 1):
-            yield self._walk(evidence.shuffled(rng) if several else evidence, order)
+        parts = evidence.shuffles(draws, seed=seed) if several else iter([evidence])
+        for part in parts:
+            yield self._walk(part, order)
 
     def _walk(self, part: Evidence, order: Sequence[tuple[int, int]]) -> Outcome:
         n, width = part.valid.shape
-        tally = np.zeros((n, width))
-        calls, cost, latency = np.zeros(n), np.zeros(n), np.zeros(n)
+        # What is asked of every case, and what had been asked of it when it stopped.
+        asked, final = _Tab.empty(n, width), _Tab.empty(n, width)
         running = np.arange(n)
         escalated = np.zeros(n, dtype=bool)
         start = 0
         for end in stop_replay.wave_ends(len(order), self.waves).tolist():
-            if start:
-                escalated[running] = True
-            slowest = np.zeros(len(running))
-            for m, s in order[start:end]:
-                tally[running] += part.votes[running, m, s]
-                calls[running] += part.present[running, m, s]
-                cost[running] += part.cost[running, m, s]
-                slowest = np.maximum(slowest, part.latency[running, m, s])
-            latency[running] += slowest
+            escalated[running] = start > 0
+            asked.add(part, order[start:end])
             start = end
-            if end == len(order):
-                break
-            rest = np.full((len(running), 1), float(len(order) - end))
-            stop = np.asarray(self.rule(tally[running][:, None, :], rest))
+            stop = np.ones(len(running), dtype=bool)
+            if end < len(order):
+                rest = np.full((len(running), 1), float(len(order) - end))
+                stop = np.asarray(self.rule(asked.tally[running][:, None, :], rest))
+            final.settle(asked, running[stop])
             running = running[~stop]
             if not running.size:
                 break
-        shares = np.asarray(votes.plurality(tally, part.valid).credit)
-        return Outcome(shares, calls, cost, latency, escalated)
+        shares = np.asarray(votes.plurality(final.tally, part.valid).credit)
+        return Outcome(shares, final.calls, final.cost, final.latency, escalated)
 
     def describe(self) -> dict[str, Any]:
         """What it is."""
@@ -422,17 +502,15 @@ class Cascade:
         first = evidence.only(range(last))
         total = last + 1 if self.seats is None else self.seats
         counts = (*seat_counts(max(1, total - 1), first), 1)
+        lower, upper = (*counts[:-1], 0), (*[0] * last, 1)
         for part in evidence.draws(draws, counts, seed=seed):
-            taken = front(part, counts)
-            low, high = taken.only(range(last)), taken.only([last])
-            tally = low.votes.sum(axis=(1, 2), dtype=float)
-            base = spent(low)
-            seats = sum(counts[:-1])
+            tally = part.running.tally(lower)
+            base, top = spent(part, lower), spent(part, upper)
+            seats = sum(lower)
             up = np.asarray(votes.agreement(tally, seats)) < self.need - 1e-9
-            answered = high.votes.sum(axis=(1, 2, 3)) > 0
-            shares = np.asarray(votes.plurality(tally, taken.valid).credit)
-            shares = np.where((up & answered)[:, None], high.votes[:, 0, 0], shares)
-            top = spent(high)
+            answered = part.votes[:, last, 0].sum(axis=1) > 0
+            shares = np.asarray(votes.plurality(tally, part.valid).credit)
+            shares = np.where((up & answered)[:, None], part.votes[:, last, 0], shares)
             yield Outcome(
                 shares,
                 base["calls"] + up * top["calls"],
@@ -480,12 +558,14 @@ def _live(aggregator: str, name: str) -> Callable[[int | None], Strategy]:
 
     def make(seats: int | None) -> Strategy:
         from consensus.benchmark.replay_debate import Debate
-        from consensus.benchmark.replay_live import Cisc, Live
+        from consensus.benchmark.replay_live import Cisc, Crowd, Live
 
         if aggregator == "debate":
             return Debate(seats)
         if aggregator == "cisc":
             return Cisc(seats)
+        if aggregator == "dawid_skene":
+            return Crowd(seats)
         return Live(aggregator, name, seats)  # type: ignore[arg-type] # the table's own words
 
     return make
@@ -502,7 +582,13 @@ FIXED_STRATEGIES: Mapping[str, Callable[[int | None], Strategy]] = {
     "mean": _live("mean", "mean"),
     "softmax": _live("scores", "softmax"),
     "stacked": _live("stacked", "stacked"),
+    "live:mean": _live("mean", "live:mean"),
+    "live:scores": _live("scores", "live:scores"),
+    "live:stacked": _live("stacked", "live:stacked"),
+    "live:weighted": _live("weighted", "live:weighted"),
+    "live:blocks": _live("blocks", "live:blocks"),
     "cisc": _live("cisc", "cisc"),
+    "dawid_skene": _live("dawid_skene", "dawid_skene"),
     "debate": _live("debate", "debate"),
 }
 """Strategies by name; each takes the number of seats. ``stack`` and ``auto`` have further options
@@ -518,7 +604,8 @@ def make_strategy(name: str, seats: int | None) -> Strategy:
     try:
         return FIXED_STRATEGIES[name](seats)
     except KeyError:
-        known = ", ".join([*FIXED_STRATEGIES, "adaptive:RULE", "stack", "auto"])
+        more = ("adaptive:RULE", "cascade:STEPS", "stack", "auto")
+        known = ", ".join([*FIXED_STRATEGIES, *more])
         raise DataError(
             f'unknown strategy "{name}"', where="--strategy", fix=f"one of {known}"
         ) from None

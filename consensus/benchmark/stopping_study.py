@@ -23,7 +23,7 @@ from consensus.benchmark.evidence import (
     resolve_members,
 )
 from consensus.benchmark.measure import measure
-from consensus.benchmark.replay import ReplaySettings
+from consensus.benchmark.replay_settings import ReplaySettings
 from consensus.benchmark.replay_strategies import Strategy, make_strategy
 from consensus.benchmark.run_format import RecordedRun
 from consensus.benchmark.stopping_strategy import PREFIX, parse_stopping

@@ -20,7 +20,7 @@ from consensus.benchmark._study_page import render_header, render_study
 from consensus.benchmark._study_rows import SHIPPED, STUDIES, Passes, Row, Single, Study, Table
 from consensus.benchmark.evidence import complete_cases, evidence_of, resolve_members
 from consensus.benchmark.recorded import load_run
-from consensus.benchmark.replay import Replay, ReplaySettings, replay
+from consensus.benchmark.replay import Replay, Replayer
 from consensus.benchmark.replay_strategies import leaders, mean_scores
 from consensus.benchmark.run_format import RecordedRun
 from consensus.errors import DataError
@@ -107,9 +107,7 @@ def measure_study(run: RecordedRun, study: Study, hashes: Mapping[str, str]) -> 
         DataError: for a model or variant that the data set does not have.
     """
 
-    def ask(settings: ReplaySettings) -> Replay:
-        return replay(run, settings)
-
+    ask = Replayer(run)
     passes = study.passes
     return Found(
         study,

@@ -86,6 +86,20 @@ class SeatArrays(NamedTuple):
         """K."""
         return int(self.distributions.shape[-1])
 
+    def ballots(self, *, scored: bool = False) -> Bools:
+        """(..., seats) who gave a ballot; one that ties between options is one, without a vote.
+
+        Args:
+            scored: only those that scored the options.
+        """
+        given: Bools = np.zeros(self.votes.shape, dtype=np.bool_)
+        if self.scores is not None:
+            given = np.asarray(~np.isnan(self.scores).all(axis=-1))
+        if scored:
+            return given
+        spread = ~np.isnan(self.distributions).all(axis=-1)
+        return np.asarray((self.votes >= 0) | spread | given, dtype=np.bool_)
+
 
 def posterior(
     calibration: Calibration,

@@ -177,6 +177,8 @@ class Calibration(_Frozen):
         prompts_sha256: of the prompts that the answers were made with; "" where not known.
         data_sha256: of the answers and labels that it was fitted on.
         fitted_on: the day, as YYYY-MM-DD, given by whoever fitted it.
+        unlabelled: fitted on what the models' own votes make of each case (Dawid–Skene), without
+            labels: a posterior that rests on it is not called calibrated, and draws no set.
     """
 
     format: Literal[1]
@@ -193,6 +195,7 @@ class Calibration(_Frozen):
     prompts_sha256: Sha256 = ""
     data_sha256: Sha256 = ""
     fitted_on: Annotated[str, Field(pattern=r"^(\d{4}-\d{2}-\d{2})?$")] = ""
+    unlabelled: Literal[True] | None = None
 
     @model_validator(mode="after")
     def _fits_together(self) -> Calibration:

@@ -205,6 +205,8 @@ def _say(options: Sequence[str], part: _Part) -> _Said:
         p = posterior(calibration, place, models, seats)[[fitted.index(o) for o in options]]
         unseen = sorted({ballot.model for ballot in ballots} - used)
         if exact and not unseen:
+            if calibration.unlabelled:
+                return _Said(p, notes=("the calibration was fitted without labels",))
             return _Said(p, stage, calibration.cases)
         log += np.log(np.maximum(p, LEAST))
         if not exact:

@@ -8,6 +8,7 @@ binomial form.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from statistics import NormalDist
 from typing import NamedTuple
 
@@ -100,8 +101,10 @@ def bootstrap_ratio(
 ) -> BootstrapResult:
     """``sum(numerator) / sum(denominator)`` over cases, with a percentile interval.
 
-    Cases with equal numerator and denominator are exchangeable, so the resample is drawn as
-    multinomial counts over the distinct pairs: the same distribution, and far fewer numbers.
+    How often each case was drawn is kept for the next call on as many cases, since a sweep over one
+    data set asks a thousand times. Of more cases than can be kept, those with equal numerator and
+    denominator are exchangeable: multinomial counts over the distinct pairs are the same
+    distribution, and far fewer numbers.
 
     Raises:
         ValueError: for no cases, unequal shapes, or a denominator that does not sum above zero.
@@ -114,19 +117,39 @@ def bootstrap_ratio(
         raise ValueError("numerator and denominator must be finite")
     if bottom.sum() <= 0:
         raise ValueError("the denominator must sum above zero")
-    pairs, counts = np.unique(np.column_stack([top, bottom]), axis=0, return_counts=True)
-    rng = np.random.default_rng(seed)
-    shares = counts / counts.sum()
-    ratios = np.empty(draws)
-    step = max(1, _CHUNK // len(counts))
-    for start in range(0, draws, step):
-        size = min(step, draws - start)
-        sums = rng.multinomial(top.size, shares, size=size) @ pairs
-        with np.errstate(divide="ignore", invalid="ignore"):
-            ratios[start : start + size] = sums[:, 0] / sums[:, 1]
+    if top.size * draws <= _CHUNK:
+        # In an order of their own, so that it is not the order of the cases that is resampled.
+        pairs = np.column_stack([top, bottom])[np.lexsort((bottom, top))]
+        unit = np.abs(pairs).max(axis=0).clip(1e-300)
+        sums = _resamples(top.size, draws, seed) @ (pairs / unit).astype(np.float32)
+        ratios = _ratios(sums.astype(float) * unit)
+    else:
+        pairs, counts = np.unique(np.column_stack([top, bottom]), axis=0, return_counts=True)
+        rng = np.random.default_rng(seed)
+        shares = counts / counts.sum()
+        ratios = np.empty(draws)
+        step = max(1, _CHUNK // len(counts))
+        for start in range(0, draws, step):
+            size = min(step, draws - start)
+            sums = rng.multinomial(top.size, shares, size=size) @ pairs
+            ratios[start : start + size] = _ratios(sums)
     ratios = ratios[np.isfinite(ratios)]
     low, high = np.quantile(ratios, [(1 - level) / 2, (1 + level) / 2])
     return BootstrapResult(float(top.sum() / bottom.sum()), Interval(float(low), float(high)))
+
+
+def _ratios(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(sums[:, 0] / sums[:, 1])
+
+
+@lru_cache(maxsize=4)
+def _resamples(cases: int, draws: int, seed: int) -> NDArray[np.float32]:
+    """(draws, cases) how often each case is in each resample."""
+    drawn = np.random.default_rng(seed).integers(cases, size=(draws, cases))
+    drawn += np.arange(draws)[:, None] * cases
+    counts = np.bincount(drawn.ravel(), minlength=draws * cases)
+    return counts.reshape(draws, cases).astype(np.float32)
 
 
 def mcnemar(first: ArrayLike, second: ArrayLike) -> McNemar:

@@ -10,15 +10,10 @@ import pytest
 
 from consensus.benchmark.evidence import calibration_mask, evidence_of, resolve_members
 from consensus.benchmark.recorded import import_recorded
-from consensus.benchmark.replay import (
-    Replay,
-    ReplaySettings,
-    accuracy_by_seats,
-    replay,
-    sweep_votes,
-)
+from consensus.benchmark.replay import Replay, Replayer, ReplaySettings, replay
 from consensus.benchmark.replay_strategies import FIXED_STRATEGIES
 from consensus.benchmark.run_format import RecordedRun
+from consensus.benchmark.sweep import accuracy_by_seats, sweep_votes
 from consensus.errors import DataError
 from tests.benchmark.data_fixtures import simple_answers, simple_cases, write_recorded
 
@@ -366,3 +361,26 @@ def test_the_next_seat_adds_nothing_to_certainty(tmp_path: Path) -> None:
     run = make_run(tmp_path, "AA", f="AA", **samples)
     evidence = evidence_of(run, [m for m in run.members if m.model == "a"])
     assert accuracy_by_seats(evidence, 4) == [(n, 0.5) for n in range(1, 5)]
+
+
+def test_one_replayer_for_many_settings_gives_what_each_alone_gives(tmp_path: Path) -> None:
+    run = make_run(tmp_path, "ABCDABCDAB", a="ABCDAAAAAA", b="ABCDBBBBAB", f="ABCDABCDBB")
+    asked = [
+        ReplaySettings("f", panel, strategy, seats=seats)
+        for panel in (("a",), ("a", "b"))
+        for strategy, seats in (("vote", 1), ("vote", None), ("adaptive", None))
+    ]
+    again = Replayer(run)
+    found = [again(settings).to_dict() for settings in (*asked, *reversed(asked))]
+    alone = [replay(run, settings).to_dict() for settings in asked]
+    assert found == [*alone, *reversed(alone)]
+
+
+def test_stacked_orders_are_the_orders_one_by_one(tmp_path: Path) -> None:
+    run = make_run(tmp_path, "ABCDABCDAB", a="ABCDAAAAAA", a__1="AABBABCDAB", f="ABCDABCDBB")
+    evidence = evidence_of(run, resolve_members(run, ["a"])["a"])
+    (stacked,) = evidence.shuffles(5, seed=3)
+    rng = np.random.default_rng(3)
+    alone = [evidence.shuffled(rng) for _ in range(5)]
+    np.testing.assert_array_equal(stacked.votes, np.concatenate([one.votes for one in alone]))
+    np.testing.assert_array_equal(stacked.cost, np.concatenate([one.cost for one in alone]))

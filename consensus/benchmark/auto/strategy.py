@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -42,12 +42,15 @@ from consensus.benchmark.evidence import Evidence
 from consensus.benchmark.replay_strategies import Outcome, Single, seat_counts
 from consensus.errors import DataError
 
-__all__ = ["Auto", "Stack"]
+__all__ = ["Auto", "Learned", "Stack"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 MOST_STATES = 84
+MOST_LEARNED = 20
+
+Learned = dict[object, tuple[Model, list[Candidate]]]
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,7 @@ class Auto:
         seats: most calls a case; None: no limit.
         balanced: weigh cases so that every label counts alike.
         seed: of the sample orders.
+        learned: what earlier searches of the same cases learned: it is the same for every goal.
     """
 
     frontier: Evidence
@@ -75,6 +79,7 @@ class Auto:
     frontier_credit: float = 0.0
     notes: tuple[str, ...] = ()
     name: str = "auto"
+    learned: Learned = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def fitted(self) -> bool:
@@ -91,35 +96,14 @@ class Auto:
         top = self.frontier.take(rows_of(self.frontier, train))
         top_credit, top_cost = pass_means(top)
         members, unit, notes = choose_members(train, self.goal, top_cost)
-        part = train.only(members)
         if unit == "calls":
             top_cost = 1.0
-        costs = [mean_pass_cost(part, m, unit) for m in range(len(members))]
-        caps = choose_caps(
-            np.maximum(part.typical, 1).tolist(), costs, states=MOST_STATES, seats=self.seats
-        )
-        table, recipe = calibration_table(part, caps, unit, weights, self.seed)
-        states = lattice_states(caps, self.seats)
-        row_weights = weights[table.case] / table.orders
-        scored = part.scores is not None
-        every = np.arange(len(table))
-        folds = FOLDS if len(train) < LARGE else 3
-        fold = folds_of(train.case_ids, folds)[table.case]
-        table.used = useful_sets(table, fold, row_weights, caps)
-        stacks = fit_stacks(table, every, row_weights, states, l2=L2)
-        expected = {
-            s: float(np.nanmean(table.spent(s, "cost"))) if len(table) else 0.0 for s in states
-        }
-        beliefs = honest_beliefs(table, states, stacks, expected, fold, row_weights)
-        model = Model(
-            tuple(members), part.members, caps, unit, recipe, table.used, stacks, expected, scored
-        )
-        prices = [price / top_cost for price in PRICES] if top_cost > 0 else [0.0]
-        candidates = [
-            *plain_candidates(part, unit),
-            *fixed_candidates(part, table, beliefs, states, caps),
-            *adaptive_candidates(table, beliefs, fold, row_weights, prices, part.members),
-        ]
+        key = (train.case_ids, tuple(members), unit, self.seats, self.balanced, self.seed)
+        if key not in self.learned:
+            if len(self.learned) >= MOST_LEARNED:
+                self.learned.pop(next(iter(self.learned)))
+            self.learned[key] = self._learn(train.only(members), members, unit, weights, top_cost)
+        model, candidates = self.learned[key]
 
         def pick(from_these: Sequence[Candidate]) -> Chosen:
             return choose(
@@ -139,6 +123,38 @@ class Auto:
             frontier_credit=float(np.average(top_credit, weights=weights)),
             notes=notes,
         )
+
+    def _learn(
+        self, part: Evidence, members: Sequence[int], unit: str, weights: Floats, top_cost: float
+    ) -> tuple[Model, list[Candidate]]:
+        """Everything that could be chosen, whatever the goal."""
+        costs = [mean_pass_cost(part, m, unit) for m in range(len(members))]
+        caps = choose_caps(
+            np.maximum(part.typical, 1).tolist(), costs, states=MOST_STATES, seats=self.seats
+        )
+        table, recipe = calibration_table(part, caps, unit, weights, self.seed)
+        states = lattice_states(caps, self.seats)
+        row_weights = weights[table.case] / table.orders
+        scored = part.scores is not None
+        every = np.arange(len(table))
+        folds = FOLDS if len(part) < LARGE else 3
+        fold = folds_of(part.case_ids, folds)[table.case]
+        table.used = useful_sets(table, fold, row_weights, caps)
+        stacks = fit_stacks(table, every, row_weights, states, l2=L2)
+        expected = {
+            s: float(np.nanmean(table.spent(s, "cost"))) if len(table) else 0.0 for s in states
+        }
+        beliefs = honest_beliefs(table, states, stacks, expected, fold, row_weights)
+        model = Model(
+            tuple(members), part.members, caps, unit, recipe, table.used, stacks, expected, scored
+        )
+        prices = [price / top_cost for price in PRICES] if top_cost > 0 else [0.0]
+        candidates = [
+            *plain_candidates(part, unit),
+            *fixed_candidates(part, table, beliefs, states, caps),
+            *adaptive_candidates(table, beliefs, fold, row_weights, prices, part.members),
+        ]
+        return model, candidates
 
     def runs(self, evidence: Evidence, *, draws: int, seed: int) -> Iterator[Outcome]:
         """Outcomes of what was chosen; a coin's two sides are both run, with their shares."""

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from consensus.aggregation import votes
 from consensus.benchmark.evidence import Evidence
 from consensus.benchmark.measure import Measured, figures, measure_single
-from consensus.benchmark.replay import sweep_votes
 from consensus.benchmark.replay_strategies import seat_counts
 from consensus.benchmark.report.scope import Scope
+from consensus.benchmark.sweep import sweep_votes
 from consensus.statistics import (
     aurc,
     bootstrap_ratio,

@@ -85,6 +85,15 @@ def fit(
             show_default=False,
         ),
     ] = None,
+    no_labels: Annotated[
+        bool,
+        typer.Option(
+            "--no-labels",
+            help="Look at no label in fitting: what the models' own votes make of each case "
+            "(Dawid–Skene) stands in. Posteriors are then not called calibrated. Labels, where "
+            "there are any, only measure it.",
+        ),
+    ] = False,
     unstable: Annotated[
         bool, typer.Option("--unstable", help="Also use cases whose label_stable is false.")
     ] = False,
@@ -165,6 +174,7 @@ def fit(
         alpha=alpha,
         fitted_on=datetime.now(UTC).date().isoformat(),
         content_free=None if content_free is None else load_run(content_free),
+        gold=not no_labels,
     )
     stopping = None
     if stop is not None:

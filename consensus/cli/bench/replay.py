@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from consensus.cli._console import note, print_json, stdout
+from consensus.cli.bench._replay_page import show_best, show_one, show_row, show_several
 
 if TYPE_CHECKING:
-    from consensus.benchmark.replay import Replay
-    from consensus.benchmark.run_format import ImportReport
+    from consensus.benchmark.acting import Acting
+    from consensus.benchmark.run_format import ImportReport, RecordedRun
 
 __all__ = ["replay"]
 
@@ -28,17 +29,36 @@ Frontier = Annotated[
     typer.Option(help="The model to compare with: one pass of it a case.", show_default=False),
 ]
 Panel = Annotated[
-    str,
+    str | None,
     typer.Option(
-        help="The models that have seats, with commas. MODEL@VARIANT names one variant.",
+        help="The models that have seats, with commas. MODEL@VARIANT names one variant. Not with "
+        "--row, which has its own.",
+        show_default=False,
+    ),
+]
+RowName = Annotated[
+    str | None,
+    typer.Option(
+        "--row",
+        help="Instead of a panel and a strategy: the row of this task type in --policy, as the "
+        "engine would serve it. Its models are named as the recording does, recorded/NAME where "
+        "that has no provider, NAME@VARIANT where a model was asked in several ways.",
+        show_default=False,
+    ),
+]
+Policy = Annotated[
+    str | None,
+    typer.Option(
+        help="Policy folder or file of --row. Default: the project's, else the shipped one.",
         show_default=False,
     ),
 ]
 Seats = Annotated[
-    int | None,
+    str | None,
     typer.Option(
         help="All seats: models in turn, samples in turn. Default: one a model; for auto, as many "
-        "as it finds worth asking.",
+        "as it finds worth asking. Several numbers with commas: each is replayed.",
+        metavar="<int>",
         show_default=False,
     ),
 ]
@@ -65,24 +85,32 @@ Sample = Annotated[
         show_default=False,
     ),
 ]
-StrategyName = Annotated[
-    str,
+StrategyNames = Annotated[
+    list[str],
     typer.Option(
+        "--strategy",
         help="single, vote, scores (mean of scores), weighted*, blocks*, stack* (learned), "
         "adaptive (stops early), adaptive:RULE:OPTIONS* (by certain, ahead, odds, beta, prior, "
         "value, esc, sprt, mixture, votes, scores or both; options level=0.95, calls=4, same=0.98 "
         "or gain=0.95, and waves=3+2), cascade (the last model decides where the rest disagree), "
         "mean* (of probabilities), softmax* (whole scores), stacked*, cisc (stated confidence), "
+        "live:AGGREGATOR* (mean, scores, stacked, weighted, blocks: as a policy row computes it), "
+        "cascade:STEPS* (cascade:1+2+1+3 asks the panel's first model, its second … until the "
+        "posterior suffices; thresholds by --goal), "
+        "dawid_skene (confusions without labels), "
         "debate (the last member is a recorded debate, the others answered blind), "
+        "best_of_n (candidates of recorded rankings, chosen by judges who do not judge their own), "
         "pairs (recorded rankings by at most --seats comparisons, beside as many at random), "
-        "auto* (searches). * learns: needs --calibrate half."
+        "auto* (searches). * learns: needs --calibrate half. Given several times, each is replayed "
+        "on the same sample orders.",
     ),
 ]
 Goal = Annotated[
     str | None,
     typer.Option(
-        help="For auto: parity (cheapest that is as good as the frontier), quality (the best), "
-        "budget:RATIO (the best at RATIO of the frontier's cost). Default: parity.",
+        help="For auto and cascade:STEPS: parity (cheapest that is as good as the frontier), "
+        "quality (the best), budget:RATIO (the best at RATIO of the frontier's cost). Default: "
+        "parity.",
         show_default=False,
     ),
 ]
@@ -112,6 +140,50 @@ Unstable = Annotated[
     bool,
     typer.Option("--unstable", help="Also use cases whose label_stable is false."),
 ]
+Against = Annotated[
+    str | None,
+    typer.Option(
+        help="Another strategy on the same cases and halves, compared in pairs.",
+        show_default=False,
+    ),
+]
+LossesText = Annotated[
+    str | None,
+    typer.Option(
+        "--losses",
+        help="As in a policy row, for approvals: false_approve=20,false_reject=1. Act only where "
+        "P passes what they ask for; figures of coverage, errors among the acted and losses.",
+        show_default=False,
+    ),
+]
+Veto = Annotated[
+    int | None,
+    typer.Option(
+        help="As in a policy row: so many rejections forbid an approval.", show_default=False
+    ),
+]
+Alpha = Annotated[
+    float | None,
+    typer.Option(
+        help="As in a policy row: act only at P ≥ 1 − α, or by prediction sets.", show_default=False
+    ),
+]
+Conformal = Annotated[
+    bool,
+    typer.Option(
+        "--conformal",
+        help="As in a policy row: act only where the prediction set at --alpha is one option; "
+        "for mean, softmax, stacked and live:AGGREGATOR.",
+    ),
+]
+MinAgreement = Annotated[
+    float | None,
+    typer.Option(
+        help="As in a policy row: share of the seats behind an outcome that is acted upon; more "
+        "than half by default.",
+        show_default=False,
+    ),
+]
 Strict = Annotated[
     bool, typer.Option("--strict", help="A broken row is an error, not a counted warning.")
 ]
@@ -121,8 +193,8 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 def replay(
     data: Data,
     frontier: Frontier,
-    panel: Panel,
-    strategy: StrategyName = "vote",
+    panel: Panel = None,
+    strategy: StrategyNames = ["vote"],  # noqa: B006 (typer copies it)
     seats: Seats = None,
     variant: Variant = None,
     complete: Complete = False,
@@ -134,6 +206,14 @@ def replay(
     draws: Draws = 64,
     seed: Seed = 0,
     objective: ObjectiveName = None,
+    against: Against = None,
+    losses: LossesText = None,
+    veto: Veto = None,
+    alpha: Alpha = None,
+    conformal: Conformal = False,
+    min_agreement: MinAgreement = None,
+    row: RowName = None,
+    policy: Policy = None,
     unstable: Unstable = False,
     strict: Strict = False,
     as_json: Json = False,
@@ -148,43 +228,155 @@ def replay(
       consensus bench replay --data rb2 --frontier gpt-5.4 --panel gpt-5.4-mini --seats 3
     """
     from consensus.benchmark.recorded import load_run
-    from consensus.benchmark.replay import ReplaySettings
-    from consensus.benchmark.replay import replay as run_replay
+    from consensus.benchmark.replay import Replayer, ReplaySettings
     from consensus.errors import DataError
 
+    if row is not None:
+        if panel is not None:
+            raise DataError("a row has its own panel", where="--panel", fix="leave it out")
+        run = load_run(data, unstable=unstable)
+        _warn(run.report, strict)
+        _row(run, data, row, policy, frontier.strip(), variant, seed=seed, as_json=as_json)
+        return
+    if panel is None:
+        raise DataError("names no model", where="--panel", fix="--panel MODEL,MODEL or --row TYPE")
     judges = tuple(name.strip() for name in panel.split(",") if name.strip())
-    if strategy == "pairs":
-        _pairs(data, frontier.strip(), judges, seats, draws=draws, seed=seed, as_json=as_json)
+    sizes = _sizes(seats)
+    if strategy == ["pairs"]:
+        _pairs(data, frontier.strip(), judges, sizes[0], draws=draws, seed=seed, as_json=as_json)
+        return
+    if strategy == ["best_of_n"]:
+        _best(data, frontier.strip(), judges, seed=seed, as_json=as_json)
         return
     if calibrate not in (None, "half"):
         raise DataError(f'unknown "{calibrate}"', where="--calibrate", fix="half")
     if objective not in (None, "accuracy", "balanced"):
         raise DataError(f'unknown "{objective}"', where="--objective", fix="accuracy or balanced")
+    acting = _acting(losses, veto, alpha, conformal=conformal, min_agreement=min_agreement)
     run = load_run(data, unstable=unstable)
     _warn(run.report, strict)
-    result = run_replay(
+    again = Replayer(run)
+    found = []
+    for name in strategy:
+        for size in sizes:
+            settings = ReplaySettings(
+                frontier=frontier.strip(),
+                panel=judges,
+                strategy=name,
+                seats=size,
+                variant=variant,
+                complete=complete,
+                sample=sample,
+                goal=goal,
+                calibrate=calibrate == "half",
+                splits=splits,
+                split_seed=split_seed,
+                draws=draws,
+                seed=seed,
+                objective=objective,  # type: ignore[arg-type]
+                against=against,
+                acting=acting,
+            )
+            found.append((name, size, again(settings)))
+    if as_json:
+        one = [result.to_dict() for _, _, result in found]
+        print_json(one[0] if len(one) == 1 else {"replays": one})
+    elif len(found) == 1:
+        show_one(found[0][2])
+    else:
+        show_several(found)
+
+
+def _row(
+    run: RecordedRun,
+    folder: Path,
+    row: str,
+    policy: str | None,
+    frontier: str,
+    variant: str | None,
+    *,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """A policy's row, as the engine would serve it."""
+    from consensus.benchmark.replay_row import replay_row
+    from consensus.cli.policy._shared import prompts_of
+    from consensus.policy.load import find_policy, load_policy
+
+    found = replay_row(
         run,
-        ReplaySettings(
-            frontier=frontier.strip(),
-            panel=judges,
-            strategy=strategy,
-            seats=seats,
-            variant=variant,
-            complete=complete,
-            sample=sample,
-            goal=goal,
-            calibrate=calibrate == "half",
-            splits=splits,
-            split_seed=split_seed,
-            draws=draws,
-            seed=seed,
-            objective=objective,  # type: ignore[arg-type]
-        ),
+        load_policy(policy, strict=False),  # what a recording names need have no price today
+        row,
+        frontier=frontier,
+        folder=folder,
+        book=prompts_of(find_policy(policy)),
+        variant=variant,
+        seed=seed,
     )
     if as_json:
-        print_json(result.to_dict())
+        print_json(found)
     else:
-        _show(result)
+        show_row(found)
+
+
+def _sizes(text: str | None) -> list[int | None]:
+    from consensus.errors import DataError
+
+    if text is None:
+        return [None]
+    try:
+        return [int(number) for number in text.split(",")]
+    except ValueError:
+        raise DataError(
+            f'"{text}" is no number of seats', where="--seats", fix="5, or 3,5,8 for several"
+        ) from None
+
+
+def _acting(
+    losses: str | None,
+    veto: int | None,
+    alpha: float | None,
+    *,
+    conformal: bool,
+    min_agreement: float | None,
+) -> Acting | None:
+    """The rule for acting; None where nothing of it was asked for."""
+    from consensus.benchmark.acting import Acting, parse_losses
+
+    if (
+        losses is None
+        and veto is None
+        and alpha is None
+        and min_agreement is None
+        and not conformal
+    ):
+        return None
+    return Acting(
+        losses=None if losses is None else parse_losses(losses),
+        veto=veto,
+        alpha=alpha,
+        conformal=conformal,
+        min_agreement=0.5 if min_agreement is None else min_agreement,
+    )
+
+
+def _best(data: Path, frontier: str, judges: tuple[str, ...], *, seed: int, as_json: bool) -> None:
+    """Candidates of recorded rankings, chosen by judges who do not judge their own."""
+    from consensus.benchmark.replay_best import replay_best
+    from consensus.benchmark.replay_pairs import recorded_rankings
+    from consensus.errors import DataError
+
+    if not (data / "rankings.jsonl.gz").exists():
+        raise DataError(
+            "holds no candidates with their authors and judges (rankings.jsonl.gz)",
+            where=str(data),
+            fix="--strategy scores chooses among options by the judges' scores",
+        )
+    found = replay_best(recorded_rankings(data), judges, frontier, seed=seed)
+    if as_json:
+        print_json(found)
+    else:
+        show_best(found)
 
 
 def _pairs(
@@ -249,113 +441,3 @@ def _warn(report: ImportReport, strict: bool) -> None:
     note(f"warning: {broken:,} broken rows are left out ({kinds})")
     for message in report.messages[:5]:
         note(f"  {message}")
-
-
-_ROWS = (
-    ("accuracy", "accuracy (ties split)", "share"),
-    ("accuracy_strict", "accuracy, strict", "share"),
-    ("balanced_accuracy", "balanced accuracy", "share"),
-    ("frontier_accuracy", "frontier's accuracy", "share"),
-    ("difference", "difference", "points"),
-    ("agreement", "agreement with the frontier", "share"),
-    ("agreement_kappa", "  kappa", "plain"),
-    ("calls_per_case", "calls a case", "plain"),
-    ("cost_per_case", "cost a case", "money"),
-    ("cost_ratio", "  of the frontier's", "plain"),
-    ("cost_per_correct", "cost a right answer", "money"),
-    ("latency_p50", "latency, median (s)", "plain"),
-    ("latency_ratio", "  of the frontier's", "plain"),
-    ("escalation_rate", "escalated", "share"),
-    ("tie_rate", "tied", "share"),
-)
-
-
-def _show(result: Replay) -> None:
-    from rich.table import Table
-
-    figures = result.figures
-    table = Table(
-        title=f"{figures['n']:,} cases", title_justify="left", show_header=False, box=None
-    )
-    table.add_column(style="dim")
-    table.add_column(justify="right")
-    table.add_column(style="dim")
-    spans = {"accuracy": figures["ci95"], "difference": figures["difference_ci95"]}
-    for key, label, form in _ROWS:
-        if key == "balanced_accuracy" and figures[key] is None:
-            continue
-        span = spans.get(key)
-        text = f"95 %: {_form(span[0], form)} to {_form(span[1], form)}" if span else ""
-        table.add_row(label, _form(figures[key], form), text)
-    out = stdout()
-    out.print(table)
-    controls = Table(title="beside it", title_justify="left", box=None)
-    controls.add_column("control", style="dim")
-    controls.add_column("accuracy", justify="right")
-    controls.add_column("cost a case", justify="right")
-    for name, control in figures["controls"].items():
-        model = control.get("model", "")
-        label = f"{name} ({model})" if model else name
-        controls.add_row(
-            label, _form(control["accuracy"], "share"), _form(control["cost_per_case"], "money")
-        )
-    out.print(controls)
-    if "debate" in figures:
-        _show_debate(figures["debate"])
-    if figures["chosen"] is not None:
-        chosen = figures["chosen"]
-        for choice in chosen if isinstance(chosen, list) else [chosen]:
-            out.print(f"chosen: {choice.get('summary', choice)}", markup=False)
-    stop = figures["strategy"].get("stop")
-    if stop is not None:
-        import json
-
-        keys = ", ".join(f"{name} = {json.dumps(value)}" for name, value in stop.items())
-        out.print(f"in a policy: stop = {{ {keys} }}", markup=False, highlight=False)
-    out.print(result.verdict.sentence, markup=False)
-    for text in result.notes:
-        note(f"note: {text}")
-
-
-def _show_debate(found: dict[str, Any]) -> None:
-    """A debate beside its model's blind answer, and what its money buys."""
-    flips = found["flips"]
-    lines = [
-        (
-            f"debate against one blind answer of its model: {_gap(found)}; "
-            f"of {found['n']:,} answers {flips['changed']:,} changed, "
-            f"{flips['wrong_to_right']:,} for the better and "
-            f"{flips['right_to_wrong']:,} for the worse (p = {flips['p_value']:.3g})"
-        )
-    ]
-    if found["cost_ratio"] is not None:
-        lines.append(f"it costs {found['cost_ratio']:.1f} × that answer")
-    plain, single = found["plain_votes"], found["dearest_single"]
-    if plain is not None:
-        lines.append(
-            f"the same money buys a vote of {len(plain['members'])} blind answers "
-            f"({100 * plain['accuracy']:.1f} % right): {_gap(plain)}"
-        )
-    if single is not None:
-        lines.append(
-            f"or one of {single['member']} ({100 * single['accuracy']:.1f} % right): {_gap(single)}"
-        )
-    for line in lines:
-        stdout().print(line, markup=False, highlight=False)
-
-
-def _gap(found: dict[str, Any]) -> str:
-    low, high = found["difference_ci95"]
-    return f"debate {100 * found['difference']:+.1f} points [{100 * low:+.1f}, {100 * high:+.1f}]"
-
-
-def _form(value: Any, form: str) -> str:
-    if value is None:
-        return "not known"
-    if form == "share":
-        return f"{100 * value:.1f} %"
-    if form == "points":
-        return f"{100 * value:+.1f} points"
-    if form == "money":
-        return f"${value:.6f}"
-    return f"{value:.3f}"
