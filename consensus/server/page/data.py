@@ -29,7 +29,7 @@ from consensus.statistics.intervals import wilson
 if TYPE_CHECKING:
     from consensus.models.rates import ModelPrice
 
-__all__ = ["PAGE_FORMAT", "look_up", "page_data"]
+__all__ = ["PAGE_FORMAT", "look_up", "page_data", "review_data"]
 
 PAGE_FORMAT = 1
 """Grows when a key changes its meaning."""
@@ -98,6 +98,40 @@ def page_data(
         "types": types,
         "newest": [_row(one) for one in latest],
         "receipts": _receipts(ledger, wanted, receipts, book, text=text),
+    }
+
+
+def review_data(
+    ledger: Ledger,
+    table: PolicyTable,
+    types: Sequence[str] | None,
+    *,
+    since: float | None = None,
+    newest: int = 50,
+    waiting: Sequence[Waiting] = (),
+    book: PromptBook | None = None,
+) -> dict[str, Any]:
+    """The part of the page that is for the people who settle decisions of some types.
+
+    Args:
+        types: those; None: all of them.
+        others: as :func:`page_data`.
+
+    Raises:
+        LedgerError: the ledger cannot be read.
+    """
+    latest = list_decisions(ledger, task_type=types, since=since, limit=newest)
+    wanted = [one.receipt_id for one in latest] + [one.receipt_id for one in waiting[:newest]]
+    return {
+        "format": PAGE_FORMAT,
+        "review": None if types is None else list(types),
+        "made": moment_text(time.time()),
+        "since": None if since is None else moment_text(since),
+        "policy": {"source": table.source, "version": table.version_hash},
+        "text": False,
+        "queue": [_waiting(one) for one in waiting],
+        "newest": [_row(one) for one in latest],
+        "receipts": _receipts(ledger, wanted, (), book, text=False),
     }
 
 
