@@ -92,7 +92,7 @@ def page_data(
         "summary": _summary(shown),
         "step_s": shown.step,
         "starts": list(shown.starts),
-        "incidents": [_incident(one) for one in incidents],
+        "incidents": _troubles(incidents),
         "queue": [_waiting(one) for one in waiting],
         "alarm_ratio": table.alarms.escalation_ratio,
         "types": types,
@@ -250,11 +250,25 @@ def _rate(part: int, whole: int) -> dict[str, Any]:
     return {"count": part, "of": whole, "share": part / whole, "ci95": [ends.low, ends.high]}
 
 
+def _troubles(incidents: Iterable[Incident]) -> list[dict[str, Any]]:
+    """Open incidents, those that are parts of one trouble below it."""
+    found = {one.incident_id: one for one in incidents}
+    parts: dict[str, list[dict[str, Any]]] = {}
+    for one in found.values():
+        if one.part_of in found:
+            parts.setdefault(one.part_of, []).append(_incident(one))
+    return [
+        {**_incident(one), "parts": parts.get(name, [])}
+        for name, one in found.items()
+        if one.part_of not in found
+    ]
+
+
 def _incident(one: Incident) -> dict[str, Any]:
     evidence = {
         name: value
         for name, value in one.evidence.items()
-        if name not in {"says", "command", "value"} and value not in (None, [], ())
+        if name not in {"says", "command", "value", "part_of"} and value not in (None, [], ())
     }
     return {
         "name": one.incident_id,
