@@ -23,6 +23,7 @@ from tests.loopback.server import LoopbackProvider
 
 pytestmark = [
     pytest.mark.needs("ray"),
+    pytest.mark.xdist_group("ray"),
     # Ray's own: file handles of processes that it has killed.
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),

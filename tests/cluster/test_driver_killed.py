@@ -24,6 +24,7 @@ from tests.loopback.server import LoopbackProvider
 
 pytestmark = [
     pytest.mark.needs("ray"),
+    pytest.mark.xdist_group("ray"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
