@@ -99,7 +99,12 @@ def serve(
     ] = 30.0,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No access log.")] = False,
 ) -> int:
-    """Serve decisions over HTTP, also to OpenAI's clients: the model is a task type."""
+    """Serve decisions over HTTP, also to OpenAI's clients: the model is a task type.
+
+    Keys say who may have what decided, for how much (--types), who settles what was escalated
+    (--reviews), who sees what all callers do (--metrics): consensus serve keys new. Without any
+    only this machine may call, and may do all of it.
+    """
     if context.invoked_subcommand is not None:
         return 0
     from consensus.server.process import ServeOptions, log_to_stderr

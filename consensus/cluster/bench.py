@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing
@@ -29,6 +30,8 @@ from consensus.oracles import Rubric
 from consensus.orchestrators.together import in_order
 
 __all__ = ["RunOnRay"]
+
+OFTEN = 100
 
 
 class _OpenError(ConsensusError):
@@ -106,7 +109,9 @@ class RunOnRay:
     ) -> AsyncGenerator[Job, None]:
         """As :meth:`consensus.benchmark.runs.Elsewhere.asked`."""
         left: list[Question] = []
-        for job in run.jobs:
+        for number, job in enumerate(run.jobs):
+            if number % OFTEN == 0:
+                await asyncio.sleep(0)  # ^C is heard while a long run is looked through
             question = await _open(run, job)
             if question is None:
                 yield job
