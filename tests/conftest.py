@@ -56,7 +56,7 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("CONSENSUS_LEDGER", str(tmp_path / "ledger.db"))
 
 
-def _absent(part: str) -> str | None:
+def absent(part: str) -> str | None:
     """Why a part is missing here, or None."""
     if part == "recorded-data":
         folder = Path(os.environ["CONSENSUS_DATA"])
@@ -89,7 +89,7 @@ def _absent(part: str) -> str | None:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     for mark in item.iter_markers("needs"):
         for part in mark.args:
-            why = _absent(part)
+            why = absent(part)
             if why is None:
                 continue
             if os.environ.get("CI") == "true":

@@ -8,10 +8,10 @@ killed and run again therefore gives the bytes of one that was not.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,8 +19,6 @@ from typing import Any, Final, Self
 
 from consensus.ballots import Usage
 from consensus.errors import (
-    BudgetError,
-    ConsensusError,
     DataError,
     FailureClass,
     GuardError,
@@ -28,114 +26,61 @@ from consensus.errors import (
     RunError,
 )
 from consensus.ledger.jobs import try_lock
-from consensus.models.context import CallContext
-from consensus.models.gateway import Gateway
-from consensus.models.protocol import Budget, CallRecord, Completion, Request
-from consensus.models.tape import Tape, request_key
+from consensus.models.protocol import CallRecord, Completion, Request
+from consensus.models.tape import Paid, Tape
 
-__all__ = ["HaltedError", "Known", "PaidAnswers", "RunBudget", "RunCaller"]
+__all__ = ["Answers", "Known", "PaidAnswers", "Told"]
 
 TAPE: Final = "tape.jsonl"
 ATTEMPTS: Final = "attempts.jsonl"
 
-HALTING: Final[frozenset[FailureClass]] = frozenset({"auth", "not_found"})
-"""About the declaration and not about the case: the next case would meet the same."""
-
-BUSY: Final[frozenset[FailureClass]] = frozenset({"breaker_open", "rate_limited", "overloaded"})
-"""About the hour and not about the case: worth waiting for, and never a case's failure."""
-
-WAITS_S: Final = (5.0, 15.0, 30.0, 60.0, 120.0)
-"""How long a busy provider is waited for, beyond the gateway's own retries."""
-
 _COST = re.compile(rb'"cost_pico":(\d+)')
-
-
-class HaltedError(ConsensusError):
-    """A model cannot be asked at all now; its open questions stay open."""
-
-    def __init__(self, model: str, failure: FailureClass, message: str) -> None:
-        self.model, self.failure = model, failure
-        super().__init__(message)
-
-
-class RunBudget(Budget):
-    """The whole run's purse. Who finds it fully reserved may wait until a call has settled."""
-
-    __slots__ = ("_settled",)
-
-    def __init__(self, cap_pico: int | None, *, spent_pico: int = 0) -> None:
-        super().__init__(cap_pico)
-        self.spent = spent_pico
-        self._settled = asyncio.Event()
-
-    def settle(self, reserved_pico: int, actual_pico: int) -> None:
-        """Give a reservation back, book what was spent, wake who waits."""
-        super().settle(reserved_pico, actual_pico)
-        self._settled.set()
-        self._settled = asyncio.Event()
-
-    async def settled(self) -> None:
-        """Wait for the next call to settle."""
-        await self._settled.wait()
 
 
 @dataclass(slots=True)
 class Known:
     """What is known of one request: its failed attempts, its answer, or how it ended without."""
 
-    failed: list[dict[str, Any]] = field(default_factory=list)
+    failed: list[Mapping[str, Any]] = field(default_factory=list)
     outcome: tuple[FailureClass, str] | None = None
 
 
-class PaidAnswers:
-    """The tape and the attempts of one run folder; also the gateway's sink.
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One thing that became known of a request: its answer, or else a line of the attempts."""
 
-    Only one process may hold a folder.
+    key: str
+    paid: Paid | None = None
+    line: Mapping[str, Any] | None = None
+
+
+class Answers(ABC):
+    """What is known of a run's requests; also the gateway's sink.
 
     Attributes:
-        tape: the gateway's tape.
-        spent_pico: everything paid for in this folder so far, in pico-dollars.
-
-    Raises:
-        DataError: the folder cannot be written, or another process runs it.
+        spent_pico: everything that was paid for, in pico-dollars.
+        paid_calls: how many answers that was.
     """
 
     survives_cancellation = True
 
-    def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self.path = folder / ATTEMPTS
-        try:
-            self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
-        except OSError as error:
-            raise DataError(f"cannot be written: {error.strerror}", where=str(self.path)) from None
-        if not try_lock(self._file):
-            os.close(self._file)
-            raise DataError(
-                "is being run by another process", where=str(folder), fix="wait for it, or end it"
-            )
+    def __init__(self) -> None:
         self._known: dict[str, Known] = {}
         self._calls: set[str] = set()
         self.spent_pico = 0
         self.paid_calls = 0
-        self._read()
-        self.tape = Tape(folder / TAPE)
-        self._count_tape(folder / TAPE)
 
-    def __enter__(self) -> Self:
-        return self
+    @abstractmethod
+    def recall(self, key: str) -> Paid | None:
+        """The answer to a request, with what it cost."""
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    @abstractmethod
+    def _append(self, line: Mapping[str, Any]) -> None:
+        """Keep a failed attempt, or how a request ended."""
 
-    def close(self) -> None:
-        """Let go of the files, and of the folder."""
-        if self._file >= 0:
-            os.close(self._file)
-            self._file = -1
-            self.tape.close()
-
-    # -- the gateway's sink ------------------------------------------------------------------------
+    @abstractmethod
+    def _answered(self, call: CallRecord) -> None:
+        """An answer was paid for."""
 
     async def record(self, call: CallRecord) -> None:
         """Keep a failed attempt; a paid answer is on the tape already."""
@@ -144,6 +89,7 @@ class PaidAnswers:
         self.spent_pico += call.cost_pico
         if call.failure is None:
             self.paid_calls += 1
+            self._answered(call)
             return
         if call.failure == "cancelled" and not call.cost_pico:
             return
@@ -172,19 +118,6 @@ class PaidAnswers:
         self._append({"key": key, "outcome": failure, "message": message})
         self._known.setdefault(key, Known()).outcome = (failure, message)
 
-    def forgive(self) -> int:
-        """Forget failures that a provider caused, so that they are asked again; how many."""
-        count = 0
-        for key, known in self._known.items():
-            if known.outcome is not None and known.outcome[0] != "guard":
-                if self.tape.lookup(key) is None:
-                    self._append({"key": key, "outcome": None})
-                known.outcome = None
-                count += 1
-        return count
-
-    # -- what is there -----------------------------------------------------------------------------
-
     def known(self, request: Request, key: str) -> tuple[Completion, tuple[CallRecord, ...]] | None:
         """The answer to a request with the records of all its attempts; None: not asked yet.
 
@@ -193,7 +126,7 @@ class PaidAnswers:
         """
         here = self._known.get(key)
         records = [_failed(line) for line in here.failed] if here is not None else []
-        paid = self.tape.recall(key)
+        paid = self.recall(key)
         if paid is not None:
             completion = paid.completion
             records.append(
@@ -226,6 +159,82 @@ class PaidAnswers:
         error.calls = tuple(records)
         raise error
 
+
+class PaidAnswers(Answers):
+    """The tape and the attempts of one run folder.
+
+    Only one process may hold a folder.
+
+    Attributes:
+        tape: the gateway's tape.
+
+    Raises:
+        DataError: the folder cannot be written, or another process runs it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        folder.mkdir(parents=True, exist_ok=True)
+        self.path = folder / ATTEMPTS
+        try:
+            self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+        except OSError as error:
+            raise DataError(f"cannot be written: {error.strerror}", where=str(self.path)) from None
+        if not try_lock(self._file):
+            os.close(self._file)
+            raise DataError(
+                "is being run by another process", where=str(folder), fix="wait for it, or end it"
+            )
+        self._read()
+        self.tape = Tape(folder / TAPE)
+        self._count_tape(folder / TAPE)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the files, and of the folder."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+            self.tape.close()
+
+    def forgive(self) -> int:
+        """Forget failures that a provider caused, so that they are asked again; how many."""
+        count = 0
+        for key, known in self._known.items():
+            if known.outcome is not None and known.outcome[0] != "guard":
+                if self.tape.lookup(key) is None:
+                    self._append({"key": key, "outcome": None})
+                known.outcome = None
+                count += 1
+        return count
+
+    def take(self, told: Told) -> None:
+        """Keep what another process, which asked for this run, has learnt.
+
+        Raises:
+            DataError: the folder cannot be written.
+        """
+        if told.paid is not None:
+            self.spent_pico += told.paid.cost_pico or 0
+            self.paid_calls += 1
+            if self.tape.lookup(told.key) is None:
+                self.tape.keep(told.key, told.paid)
+        elif told.line is not None and told.line.get("call_id") not in self._calls:
+            self._append(told.line)
+            self._remember(told.line)
+
+    def recall(self, key: str) -> Paid | None:
+        """The answer to a request, with what it cost."""
+        return self.tape.recall(key)
+
+    def _answered(self, call: CallRecord) -> None:
+        """The gateway has put it on the tape."""
+
     def asked(self, key: str) -> bool:
         """Whether a request has its answer, or has ended without one."""
         known = self._known.get(key)
@@ -252,22 +261,22 @@ class PaidAnswers:
         for number, raw in enumerate(data[:whole].splitlines(), 1):
             try:
                 line = json.loads(raw)
-                known = self._known.setdefault(str(line["key"]), Known())
-                if "outcome" in line:
-                    known.outcome = (
-                        None
-                        if line["outcome"] is None
-                        else (line["outcome"], str(line.get("message", "")))
-                    )
-                else:
-                    _failed(line)
-                    known.failed.append(line)
-                    self._calls.add(str(line["call_id"]))
-                    self.spent_pico += int(line["cost_pico"])
+                self._remember(line)
             except (ValueError, KeyError, TypeError) as error:
                 raise DataError(
                     f"is no record of an attempt: {error}", where=f"{self.path}:{number}"
                 ) from None
+
+    def _remember(self, line: Mapping[str, Any]) -> None:
+        known = self._known.setdefault(str(line["key"]), Known())
+        if "outcome" in line:
+            outcome = line["outcome"]
+            known.outcome = None if outcome is None else (outcome, str(line.get("message", "")))
+            return
+        _failed(line)
+        known.failed.append(line)
+        self._calls.add(str(line["call_id"]))
+        self.spent_pico += int(line["cost_pico"])
 
     def _count_tape(self, path: Path) -> None:
         if not path.exists():
@@ -298,79 +307,3 @@ def _failed(line: Mapping[str, Any]) -> CallRecord:
         status=line["status"],
         price_basis=line["price_basis"],
     )
-
-
-class RunCaller:
-    """What a seat or a grader asks through: what is there first, then the gateway; never twice.
-
-    Args:
-        gateway: its tape and sink are those of ``paid``.
-        paid: what the run folder holds.
-        waits_s: how long a busy provider is waited for.
-    """
-
-    def __init__(
-        self, gateway: Gateway, paid: PaidAnswers, *, waits_s: tuple[float, ...] = WAITS_S
-    ) -> None:
-        self._gateway = gateway
-        self._paid = paid
-        self._waits_s = waits_s
-        self._flights: dict[str, asyncio.Future[None]] = {}
-        self.sent = 0
-
-    async def call(
-        self, request: Request, ctx: CallContext
-    ) -> tuple[Completion, tuple[CallRecord, ...]]:
-        """One answer. Equal requests that meet share one call.
-
-        Raises:
-            HaltedError: the model cannot be asked now (key, name, or a provider that stays busy).
-            RunError: as the gateway's; ended requests raise what they ended with.
-        """
-        key = request_key(request)
-        while True:
-            found = self._paid.known(request, key)
-            if found is not None:
-                return found
-            flight = self._flights.get(key)
-            if flight is None:
-                break
-            await asyncio.shield(flight)
-        flight = self._flights[key] = asyncio.get_running_loop().create_future()
-        try:
-            answered = await self._ask(request, key, ctx)
-        finally:
-            del self._flights[key]
-            flight.set_result(None)
-        # An answer too long for the tape is used as it came.
-        return self._paid.known(request, key) or answered
-
-    async def _ask(
-        self, request: Request, key: str, ctx: CallContext
-    ) -> tuple[Completion, tuple[CallRecord, ...]]:
-        waits = iter(self._waits_s)
-        while True:
-            try:
-                self.sent += 1
-                return await self._gateway.call(request, ctx)
-            except BudgetError:
-                self.sent -= 1
-                budget = ctx.budget
-                if not isinstance(budget, RunBudget) or budget.reserved == 0:
-                    raise
-                await budget.settled()
-            except GuardError as error:
-                self.sent -= 1
-                self._paid.ended(key, error.failure, error.message)
-                raise
-            except ProviderError as error:
-                if error.failure in HALTING:
-                    raise HaltedError(request.model, error.failure, error.message) from error
-                if error.failure not in BUSY:
-                    self._paid.ended(key, error.failure, error.message)
-                    self._paid.known(request, key)  # raises with the attempts as they are kept
-                    raise
-                wait = next(waits, None)
-                if wait is None:
-                    raise HaltedError(request.model, error.failure, error.message) from error
-                await asyncio.sleep(wait)

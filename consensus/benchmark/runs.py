@@ -11,40 +11,37 @@ import json
 import shutil
 import tomllib
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from consensus._version import __version__
-from consensus.ballots import PICO, Failure
+from consensus.ballots import PICO
 from consensus.batching import Batching
-from consensus.benchmark.judging import grader_clash, judge
-from consensus.benchmark.paid import HaltedError, PaidAnswers, RunBudget, RunCaller
+from consensus.benchmark.calling import HaltedError, RunBudget, RunCaller, answer
+from consensus.benchmark.judging import grader_clash
+from consensus.benchmark.paid import PaidAnswers
 from consensus.benchmark.plan import Job, Plan, make_jobs
 from consensus.benchmark.results import Answered, figures, write_results
 from consensus.benchmark.suites import Suite
-from consensus.errors import BudgetError, DataError, SuiteError
-from consensus.models.context import CallContext
+from consensus.errors import DataError, SuiteError
 from consensus.models.factory import ClientFactory, provider_of
 from consensus.models.gateway import Gateway
 from consensus.models.prices import PriceBook
-from consensus.models.protocol import Deadline, ModelClient
+from consensus.models.protocol import ModelClient
 from consensus.models.sharing import Sharing
 from consensus.models.tape import request_key
 from consensus.oracles import PythonOracle, Rubric
-from consensus.panel.asking import ask
 from consensus.panel.book import PromptBook
 from consensus.panel.rendering import render
 from consensus.policy.table import PolicyTable
 
-__all__ = ["Run", "RunOutcome", "open_run", "prepare"]
+__all__ = ["Elsewhere", "Run", "RunOutcome", "open_run", "prepare"]
 
 RUN_FORMAT = 1
-
-UNASKED = frozenset({"budget", "deadline", "cancelled"})
-"""A seat that ended so was not asked: its question stays open."""
 
 Progress = Callable[[Job, Answered | None], None]
 """Told of every job that is done, or was left open (None)."""
@@ -79,6 +76,18 @@ class RunOutcome:
         return self.answers == self.jobs
 
 
+class Elsewhere(Protocol):
+    """Asks a run's questions in other processes."""
+
+    def asked(
+        self, run: Run, outcome: RunOutcome, cap_pico: int | None, concurrency: int
+    ) -> AsyncGenerator[Job, None]:
+        """The jobs of which all that is wanted is in ``run.paid``, as they come to be so.
+
+        Whom it found it cannot ask, and how many calls it made, it writes into the outcome.
+        """
+
+
 @dataclass(slots=True)
 class Run:
     """A run folder that is held by this process. Made by :func:`open_run`."""
@@ -102,6 +111,11 @@ class Run:
         self.paid.close()
 
     @property
+    def context_guard(self) -> float:
+        """How much of a model's window a question may fill."""
+        return self.table.defaults.context_guard or 0.8
+
+    @property
     def graders(self) -> tuple[str, ...]:
         """Models that mark answers by a rubric."""
         oracles = (self.suite.types[name].oracle for name in {c.type for c in self.suite.cases})
@@ -114,6 +128,7 @@ class Run:
         concurrency: int = 100,
         progress: Progress | None = None,
         batch: Batching | None = None,
+        elsewhere: Elsewhere | None = None,
     ) -> RunOutcome:
         """Ask what is not yet asked, judge it, and write the results.
 
@@ -125,6 +140,7 @@ class Run:
             progress: told of every job.
             batch: ask through the providers' batch endpoints; a batch holds as many calls as there
                 are jobs under way at once.
+            elsewhere: who asks in other processes; what it leaves open is asked here.
 
         Raises:
             SuiteError: an oracle broke.
@@ -136,50 +152,62 @@ class Run:
                 oracle.prepare()
         cap = None if max_usd is None else round(max_usd * PICO)
         outcome = RunOutcome(self.folder, len(self.jobs))
-        answers: list[Answered] = []
+        answers: dict[int, Answered] = {}
         sharing = self.table.sharing()
         gateway = self._gateway(batch, sharing)
         caller = RunCaller(gateway, self.paid)
         if self.waits_s is not None:
             caller = RunCaller(gateway, self.paid, waits_s=self.waits_s)
-        budget = RunBudget(cap, spent_pico=self.paid.spent_pico)
 
-        async def one(job: Job) -> None:
+        async def one(job: Job, budget: RunBudget, *, known: bool = False) -> None:
             answered = None
-            if job.model not in outcome.halted:
+            if known or job.model not in outcome.halted:
                 try:
-                    answered = await self._answer(job, caller, budget)
+                    answered = await answer(
+                        job,
+                        self.suite.oracle(job.case),
+                        caller,
+                        budget,
+                        book=self.book,
+                        context_guard=self.context_guard,
+                    )
                     outcome.over_budget += answered is None
                 except HaltedError as error:
                     outcome.halted.setdefault(error.model, error)
             if answered is not None:
-                answers.append(answered)
+                answers[job.index] = answered
             if progress is not None:
                 progress(job, answered)
 
-        async def lane(jobs: list[Job]) -> None:
+        async def lane(jobs: list[Job], budget: RunBudget) -> None:
             waiting = iter(jobs)
 
             async def worker() -> None:
                 for job in waiting:
-                    await one(job)
+                    await one(job, budget)
 
             async with asyncio.TaskGroup() as group:
                 for _ in range(min(concurrency, len(jobs))):
                     group.create_task(worker())
 
         try:
+            if elsewhere is not None:
+                async with aclosing(elsewhere.asked(self, outcome, cap, concurrency)) as asked:
+                    async for job in asked:
+                        await one(job, RunBudget(0), known=True)
+            left = [job for job in self.jobs if job.index not in answers]
+            budget = RunBudget(cap, spent_pico=self.paid.spent_pico)
             async with asyncio.TaskGroup() as group:
-                for jobs in by_provider(self.jobs).values():
-                    group.create_task(lane(self._known_first(jobs)))
+                for jobs in by_provider(left).values():
+                    group.create_task(lane(self._known_first(jobs), budget))
         except BaseExceptionGroup as errors:
             raise _first(errors) from None
         finally:
-            outcome.sent = caller.sent
+            outcome.sent += caller.sent
             outcome.spent_pico = self.paid.spent_pico
             outcome.answers = len(answers)
-            outcome.models = figures(answers, self.plan.models)
-            write_results(self.folder, self.suite, answers, self._manifest(outcome))
+            outcome.models = figures(answers.values(), self.plan.models)
+            write_results(self.folder, self.suite, list(answers.values()), self._manifest(outcome))
             await gateway.aclose()
             if sharing is not None:
                 await sharing.aclose()
@@ -208,32 +236,6 @@ class Run:
             return not self.paid.asked(request_key(request))
 
         return sorted(jobs, key=is_open)
-
-    async def _answer(self, job: Job, caller: RunCaller, budget: RunBudget) -> Answered | None:
-        """One job: asked and judged; None where the budget did not allow it."""
-        ctx = CallContext(
-            decision_id=job.case.id,
-            seat=job.seat.index,
-            task_type=job.case.type,
-            budget=budget,
-            deadline=Deadline(None),
-            context_guard=self.table.defaults.context_guard or 0.8,
-        )
-        seat = await ask(job.case.task, job.seat, caller, ctx, self.book)
-        if isinstance(seat, Failure):
-            return None if seat.failure in UNASKED else Answered(job, seat)
-        try:
-            judged = await judge(
-                job.case,
-                self.suite.oracle(job.case),
-                seat.answer,
-                served=seat.served_model or job.model,
-                caller=caller,
-                ctx=replace(ctx, purpose="grade"),
-            )
-        except BudgetError:
-            return None
-        return Answered(job, seat, judged)
 
     def _manifest(self, outcome: RunOutcome) -> dict[str, Any]:
         prices = {}

@@ -10,15 +10,26 @@ from contextlib import aclosing, contextmanager, redirect_stdout
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import typer
+
 from consensus.ballots import PICO
 from consensus.cli._console import note, print_json, stderr
 
 if TYPE_CHECKING:
     from consensus.cli._batch_notes import BatchNotes
-    from consensus.cluster import ClusterRun
     from consensus.jobs import JobRun
 
-__all__ = ["decide_file", "ray_for"]
+__all__ = ["ENGINE", "WORKERS", "decide_file", "on_ray", "ray_up"]
+
+ENGINE = typer.Option(
+    "--engine",
+    metavar="local|ray",
+    help="local: this process. ray: worker processes, here or on the cluster at RAY_ADDRESS, whose "
+    "machines need the providers' keys in their environment.",
+)
+WORKERS = typer.Option(
+    min=1, help="With --engine ray: how many processes.", show_default="one for each CPU"
+)
 
 
 async def decide_file(
@@ -99,15 +110,27 @@ async def decide_file(
 
 
 @contextmanager
-def ray_for(run: ClusterRun, workers: int | None, quiet: bool) -> Iterator[None]:
-    """Ray, up before the run begins, so that ^C can end it even while it starts."""
+def ray_up(workers: int | None, quiet: bool) -> Iterator[int]:
+    """Ray, up before a run begins, so that ^C can end it even while it starts; the workers."""
     from consensus.cluster.connecting import connected
 
     if not quiet:
         note("starting Ray" if not os.environ.get("RAY_ADDRESS") else "joining Ray")
     with connected(workers) as there:
-        run.workers = there
-        yield
+        yield there
+
+
+def on_ray(engine_name: str, workers: int | None) -> bool:
+    """Whether ``--engine`` says so.
+
+    Raises:
+        typer.BadParameter: it says neither, or ``--workers`` is given without it.
+    """
+    if engine_name not in ("local", "ray"):
+        raise typer.BadParameter(f'--engine is local or ray, not "{engine_name}"')
+    if workers is not None and engine_name == "local":
+        raise typer.BadParameter("--workers goes with --engine ray")
+    return engine_name == "ray"
 
 
 def _sentence(summary: dict[str, Any], frontier: str | None) -> str:

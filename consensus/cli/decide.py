@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from consensus.cli._console import note, print_json
+from consensus.cli._runs import ENGINE, WORKERS, on_ray
 from consensus.errors import DeclarationError, TaskError
 
 __all__ = ["decide"]
@@ -116,21 +117,8 @@ def decide(
             "are asked at once: stopping rules and deadlines are off.",
         ),
     ] = False,
-    engine_name: Annotated[
-        str,
-        typer.Option(
-            "--engine",
-            metavar="local|ray",
-            help="local: this process. ray: worker processes, here or on the cluster at "
-            "RAY_ADDRESS, whose machines need the providers' keys in their environment.",
-        ),
-    ] = "local",
-    workers: Annotated[
-        int | None,
-        typer.Option(
-            min=1, help="With --engine ray: how many processes.", show_default="one for each CPU"
-        ),
-    ] = None,
+    engine_name: Annotated[str, ENGINE] = "local",
+    workers: Annotated[int | None, WORKERS] = None,
     max_usd: Annotated[
         float | None,
         typer.Option(
@@ -148,11 +136,7 @@ def decide(
     """Decide one task, or a file of tasks."""
     from consensus.engine import Engine
 
-    if engine_name not in ("local", "ray"):
-        raise typer.BadParameter(f'--engine is local or ray, not "{engine_name}"')
-    on_ray = engine_name == "ray"
-    if workers is not None and not on_ray:
-        raise typer.BadParameter("--workers goes with --engine ray")
+    spread_out = on_ray(engine_name, workers)
     if (input_file is None) != (output is None):
         raise typer.BadParameter("--input and --output go together")
     single = {
@@ -174,9 +158,9 @@ def decide(
             )
         many = concurrency or (IN_BATCHES if batch else 100)
         from consensus.cli._batch_notes import batching, not_under_way
-        from consensus.cli._runs import decide_file, ray_for
+        from consensus.cli._runs import decide_file, ray_up
 
-        if batch and (on_ray or max_usd is not None):
+        if batch and (spread_out or max_usd is not None):
             raise typer.BadParameter("--batch goes with neither --engine ray nor --max-usd")
         journal = output.with_name(f"{output.name}.batches.jsonl")
         notes = None
@@ -192,13 +176,13 @@ def decide(
 
         own = RunEngine(policy, ledger=ledger, dedicated=True)
         plain = own, input_file, output, task_type, frontier, many, fresh
-        if not on_ray:
+        if not spread_out:
             run = CappedRun(*plain, max_usd=max_usd)
             return asyncio.run(decide_file(run, quiet, as_json, notes))
         spread = ClusterRun(*plain, max_usd=max_usd, policy=policy)
-        with ray_for(spread, workers, quiet):
+        with ray_up(workers, quiet) as spread.workers:
             return asyncio.run(decide_file(spread, quiet, as_json, notes))
-    if on_ray or workers or max_usd is not None:
+    if spread_out or max_usd is not None:
         raise typer.BadParameter(
             "--engine ray, --workers and --max-usd are for a file: add --input and --output"
         )

@@ -99,7 +99,12 @@ def serve(
     ] = 30.0,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No access log.")] = False,
 ) -> int:
-    """Serve decisions over HTTP, also to OpenAI's clients: the model is a task type."""
+    """Serve decisions over HTTP, also to OpenAI's clients: the model is a task type.
+
+    Keys say who may have what decided, for how much (--types), who settles what was escalated
+    (--reviews), who sees what all callers do (--metrics): consensus serve keys new. Without any
+    only this machine may call, and may do all of it.
+    """
     if context.invoked_subcommand is not None:
         return 0
     from consensus.server.process import ServeOptions, log_to_stderr
@@ -179,7 +184,7 @@ def _keys_file(option: Path | None) -> Path:
 def new(
     types: Annotated[
         str, typer.Option(help="Task types that it may use, with commas; * for all of them.")
-    ],
+    ] = "",
     name: Annotated[str, typer.Option(help="Whose it is; for people.")] = "",
     usd_per_day: Annotated[
         float | None, typer.Option(help="What it may spend a day (UTC).")
@@ -187,31 +192,56 @@ def new(
     usd_per_month: Annotated[
         float | None, typer.Option(help="What it may spend a month (UTC).")
     ] = None,
-    metrics: Annotated[bool, typer.Option("--metrics", help="It may read /metrics.")] = False,
+    metrics: Annotated[
+        bool, typer.Option("--metrics", help="It may read /metrics, and the whole page.")
+    ] = False,
+    reviews: Annotated[
+        str,
+        typer.Option(
+            help="Task types, with commas, of which it may see and label what all callers had "
+            "decided; * for all of them. For the people who settle what is escalated."
+        ),
+    ] = "",
     keys: KeysFile = None,
     as_json: Json = False,
 ) -> None:
     """Make a key and print it, once: only its hash is kept.
 
-    Example: consensus serve keys new --name billing --types refund_approval --usd-per-day 5
+    Example:
+      consensus serve keys new --name billing --types refund_approval --usd-per-day 5
+      consensus serve keys new --name "refund desk" --reviews refund_approval
     """
     from consensus.server.keys import new_key
 
     place = _keys_file(keys)
-    wanted = [part.strip() for part in types.split(",") if part.strip()]
+    if not (types or reviews or metrics):
+        raise typer.BadParameter("say what the key may do: --types, --reviews or --metrics")
     key, token = new_key(
         place,
         name=name,
-        types=wanted,
+        types=_names(types),
         usd_per_day=usd_per_day,
         usd_per_month=usd_per_month,
         metrics=metrics,
+        reviews=_names(reviews),
     )
     if as_json:
-        print_json({"id": key.key_id, "key": token, "types": list(key.types), "file": str(place)})
+        print_json(
+            {
+                "id": key.key_id,
+                "key": token,
+                "types": list(key.types),
+                "reviews": list(key.reviews),
+                "file": str(place),
+            }
+        )
     else:
         sys.stdout.write(token + "\n")
         note(f"this key is shown once; its hash is {key.key_id} in {place}")
+
+
+def _names(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
 
 
 @keys_app.command("list")
@@ -230,7 +260,7 @@ def show(keys: KeysFile = None, as_json: Json = False) -> None:
     from rich.table import Table
 
     grid = Table(box=None, pad_edge=False, header_style="dim")
-    for column in ("id", "name", "types", "$ a day", "$ a month", "metrics", "made"):
+    for column in ("id", "name", "types", "$ a day", "$ a month", "metrics", "reviews", "made"):
         grid.add_column(column, justify="right" if column.startswith("$") else "left")
     for key in found.values():
         grid.add_row(
@@ -240,6 +270,7 @@ def show(keys: KeysFile = None, as_json: Json = False) -> None:
             "" if key.usd_per_day is None else f"{key.usd_per_day:g}",
             "" if key.usd_per_month is None else f"{key.usd_per_month:g}",
             "yes" if key.metrics else "",
+            escape(", ".join(key.reviews)),
             key.created,
         )
     stdout().print(grid)

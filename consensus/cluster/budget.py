@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from consensus.models.factory import ProviderSettings
     from consensus.models.limits import ProviderLimits
 
-__all__ = ["CapError", "Funds", "RunEngine", "Till", "paid_for_job"]
+__all__ = ["CapError", "Funds", "RunEngine", "Till", "held_to", "paid_for_job"]
 
 
 class CapError(LedgerError):
@@ -182,12 +182,17 @@ class _RunSharing(Sharing):
             await self._inner.aclose()
 
 
+def held_to(funds: Funds, sharing: Sharing | None) -> Sharing:
+    """What a process keeps to, with a run's funds in front of its budget."""
+    return _RunSharing(sharing, funds)
+
+
 class RunEngine(Engine):
     """An engine whose calls are held to what a whole run may cost, beside every other budget."""
 
     def hold_to(self, funds: Funds) -> None:
         """Draw on these funds; to be said before the engine is entered."""
-        self._sharing = _RunSharing(self._sharing, funds)
+        self._sharing = held_to(funds, self._sharing)
 
 
 def paid_for_job(ledger: Ledger, job_id: str) -> int:

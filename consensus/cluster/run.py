@@ -6,17 +6,17 @@ the same identity, its rows have the same ids, and what is paid for is found on 
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from consensus.ballots import PICO
 from consensus.cluster.budget import Funds, RunEngine, Till, paid_for_job
 from consensus.cluster.connecting import check_place, connected, ray_of
-from consensus.cluster.pool import AHEAD, Pool
+from consensus.cluster.cutting import cut, divided, most_workers
+from consensus.cluster.pool import Pool
 from consensus.cluster.shipping import pack
 from consensus.cluster.worker import Order, WorkerSetup
 from consensus.errors import DataError
@@ -24,14 +24,10 @@ from consensus.jobs import JobRun, Line, Settled
 from consensus.ledger.jobs import Job, PaidCalls
 from consensus.ledger.store import Ledger
 from consensus.ledger.workers import workers_folder
-from consensus.models.sharing import MACHINE_PROVIDERS
 from consensus.orchestrators.together import in_order
 from consensus.policy.reload import Setup
-from consensus.policy.table import PolicyTable
 
-__all__ = ["CappedRun", "ClusterRun", "divided"]
-
-LARGEST_BLOCK, SMALLEST_BLOCK = 256, 8
+__all__ = ["CappedRun", "ClusterRun"]
 
 
 class _Near:
@@ -108,7 +104,7 @@ class ClusterRun(CappedRun):
         with connected(self.workers) as there:  # at once where the caller is connected
             nodes = sum(1 for node in ray_of().nodes() if node["Alive"])
             check_place(ledger, nodes)
-            many = min(there, _most(setup.table), self.concurrency)
+            many = min(there, most_workers(setup.table), self.concurrency)
             if self.say is not None:
                 self.say(divided(setup.table, many))
             till = self._till(ledger, job, processes=many)
@@ -136,44 +132,8 @@ class ClusterRun(CappedRun):
                     asked = iter(await pool.decide(orders) if orders else ())
                     return [next(asked) if found is None else found for found, _ in known]
 
-                blocks = _cut(self._lines(setup), each, many)
+                blocks = cut(([line] for line in self._lines(setup)), each, many)
                 async with aclosing(in_order(blocks, block, pool.places)) as decided:
                     async for settled in decided:
                         for one in settled:
                             yield self._counted(one)
-
-
-def _cut(lines: Iterable[Line], each: int, workers: int) -> Iterator[list[Line]]:
-    """Blocks of a worker's share, cut as they are wanted; the first ones small.
-
-    A short file then reaches every worker, and a long one costs few journeys.
-    """
-    largest = min(max(each, SMALLEST_BLOCK), LARGEST_BLOCK)
-    size, begun = min(SMALLEST_BLOCK, largest), 0
-    reading = iter(lines)
-    while block := list(islice(reading, size)):
-        yield block
-        begun += 1
-        if begun % (AHEAD * workers) == 0:
-            size = min(2 * size, largest)
-
-
-def _most(table: PolicyTable) -> int:
-    """The most workers among which every provider's calls at once can be divided."""
-    if table.limits is not None:
-        return 1 << 30
-    settings = table.provider_settings()
-    counts = [s.at_once(name) for name, s in settings.items() if name not in MACHINE_PROVIDERS]
-    return min([*counts, 100])
-
-
-def divided(table: PolicyTable, workers: int) -> str:
-    """What becomes of the providers' limits, in a sentence."""
-    if table.limits is not None:
-        return f"{workers} workers; limits are shared through {table.limits.shared}"
-    if workers == 1:
-        return "1 worker; it has the limits of every provider"
-    return (
-        f"{workers} workers; each keeps to 1/{workers} of every provider's limits ([limits] shared "
-        "in the policy lets one use what another leaves)"
-    )

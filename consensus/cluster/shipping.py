@@ -7,16 +7,43 @@ import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from consensus.engine import Engine
 from consensus.errors import DataError, PolicyError
-from consensus.policy.load import find_policy, find_prompts
+from consensus.models.prices import PriceBook
+from consensus.panel.book import PromptBook, load_prompts
+from consensus.policy.load import find_policy, find_prompts, load_policy
+from consensus.policy.table import PolicyTable
 
-__all__ = ["Shipment", "pack"]
+__all__ = ["Ruled", "Shipment", "pack"]
 
 MAX_BYTES = 64 << 20
 """The most that is shipped."""
+
+
+class Ruled(Protocol):
+    """What goes by a policy: an engine, a benchmark run."""
+
+    @property
+    def table(self) -> PolicyTable:
+        """The policy."""
+
+    @property
+    def book(self) -> PromptBook:
+        """The prompts."""
+
+    @property
+    def prices(self) -> PriceBook:
+        """The prices."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """A policy that was read, with its prompts and prices."""
+
+    table: PolicyTable
+    book: PromptBook
+    prices: PriceBook
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,16 +65,29 @@ class Shipment:
         prompts = folder / "prompts"
         return folder / self.policy, prompts if prompts.is_dir() else None
 
-    def check(self, engine: Engine) -> None:
-        """See that an engine made of these files is the driver's, to the hash.
+    def read(self, folder: Path) -> Rules:
+        """Write the files below a folder, read the policy there, check it.
+
+        Raises:
+            PolicyError: as :meth:`check`.
+        """
+        policy, prompts = self.unpack(folder)
+        table = load_policy(policy)
+        book = load_prompts(prompts)
+        rules = Rules(table, book, PriceBook(overrides=table.price_overrides()))
+        self.check(rules)
+        return rules
+
+    def check(self, ruled: Ruled) -> None:
+        """See that what was made of these files is the driver's, to the hash.
 
         Raises:
             PolicyError: table, prompts or prices are others than the driver's.
         """
         for what, here, there in (
-            ("policy", engine.table.version_hash, self.version_hash),
-            ("prompts", engine.book.sha256, self.book_sha256),
-            ("prices", engine.prices.sha256, self.prices_sha256),
+            ("policy", ruled.table.version_hash, self.version_hash),
+            ("prompts", ruled.book.sha256, self.book_sha256),
+            ("prices", ruled.prices.sha256, self.prices_sha256),
         ):
             if here != there:
                 raise PolicyError(
@@ -56,8 +96,8 @@ class Shipment:
                 )
 
 
-def pack(engine: Engine, policy: str | Path | None) -> Shipment:
-    """The files that this engine's policy was read from.
+def pack(ruled: Ruled, policy: str | Path | None) -> Shipment:
+    """The files that this policy was read from.
 
     Shipped are the tables, every file below their folder that a table names, the Python beside an
     oracle, and the project's prompts.
@@ -88,9 +128,9 @@ def pack(engine: Engine, policy: str | Path | None) -> Shipment:
     return Shipment(
         files,
         "policy" if source.is_dir() else f"policy/{source.name}",
-        engine.table.version_hash,
-        engine.book.sha256,
-        engine.prices.sha256,
+        ruled.table.version_hash,
+        ruled.book.sha256,
+        ruled.prices.sha256,
     )
 
 

@@ -22,7 +22,7 @@ from consensus.ledger.workers import WorkerLock
 from consensus.models.protocol import CallRecord
 from consensus.orchestrators.together import in_order
 
-__all__ = ["Answers", "Order", "Worker", "WorkerSetup"]
+__all__ = ["Answers", "FarTill", "Order", "Worker", "WorkerSetup", "said"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +65,14 @@ class WorkerSetup:
     cap_pico: int | None = None
 
 
-class _FarTill:
+class FarTill:
     """The run's till in another process."""
 
     def __init__(self, actor: Any) -> None:
         self._actor = actor
 
     async def draw(self, least: int) -> int:
+        """As :meth:`consensus.cluster.budget.Till.draw`."""
         return int(await self._actor.draw.remote(least))
 
 
@@ -87,13 +88,13 @@ class Worker:
         self._engine: RunEngine | None = None
         self._places = asyncio.Semaphore(setup.concurrency)
 
-    async def begin(self) -> Answers:
-        """Read the policy, open the ledger; an error says why it cannot work."""
+    async def begin(self) -> tuple[str, str] | None:
+        """Read the policy, open the ledger; the class and the line of why it cannot work."""
         try:
             self._engine = self._opened()
         except ConsensusError as error:
-            return Answers(error=_said(error))
-        return Answers()
+            return said(error)
+        return None
 
     def _opened(self) -> RunEngine:
         setup = self._setup
@@ -115,7 +116,7 @@ class Worker:
                 "variable in the environment of every machine of the Ray cluster)"
             )
         if setup.cap_pico is not None:
-            source: Source = _FarTill(self._till)
+            source: Source = FarTill(self._till)
             engine.hold_to(Funds(source, setup.cap_pico))
         return engine
 
@@ -131,7 +132,7 @@ class Worker:
         try:
             return Answers(tuple([settled async for settled in self._decided(orders)]))
         except ConsensusError as error:
-            return Answers(error=_said(error))
+            return Answers(error=said(error))
         except asyncio.CancelledError:
             return Answers(error=("ConsensusError", "the run was stopped"))
         finally:
@@ -172,5 +173,6 @@ class Worker:
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
-def _said(error: ConsensusError) -> tuple[str, str]:
+def said(error: ConsensusError) -> tuple[str, str]:
+    """An error on its way to another process: its class and its line."""
     return type(error).__name__, str(error)

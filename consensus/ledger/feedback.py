@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -411,7 +411,7 @@ def _label(row: Any) -> Label:
 def queue(
     ledger: Ledger,
     *,
-    task_type: str | None = None,
+    task_type: str | Collection[str] | None = None,
     audit: float = 0.0,
     since: float | None = None,
     limit: int | None = None,
@@ -419,7 +419,7 @@ def queue(
     """Decisions without a label that wait for a person, the oldest first.
 
     Args:
-        task_type: only of this type.
+        task_type: only of this type, or of these.
         audit: the share of the decisions that acted which are looked at too, drawn by a hash of
             their id: the same ones every time, and of a smaller share a part.
         since: only those decided at this time or later, in seconds since 1970.
@@ -430,6 +430,7 @@ def queue(
     """
     from sqlalchemy import or_, select
 
+    from consensus.ledger.queries import several
     from consensus.ledger.schema import decisions as d
     from consensus.ledger.schema import labels as b
 
@@ -444,7 +445,7 @@ def queue(
         or_(wanted, d.c.action == "act") if audit else wanted, ~labelled.exists()
     )
     if task_type is not None:
-        query = query.where(d.c.task_type == task_type)
+        query = query.where(d.c.task_type.in_(several(task_type)))
     if since is not None:
         query = query.where(d.c.created_at >= since)
     query = query.order_by(d.c.created_at, d.c.receipt_id)

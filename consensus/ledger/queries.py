@@ -6,7 +6,7 @@ Sums of money are added up in whole pico-dollars; nothing is rounded before it i
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -98,10 +98,15 @@ class TypeStats:
         return data
 
 
+def several(names: str | Collection[str]) -> tuple[str, ...]:
+    """One name or many as many."""
+    return (names,) if isinstance(names, str) else tuple(names)
+
+
 def list_decisions(
     ledger: Ledger,
     *,
-    task_type: str | None = None,
+    task_type: str | Collection[str] | None = None,
     action: str | None = None,
     since: float | None = None,
     limit: int | None = 50,
@@ -109,7 +114,7 @@ def list_decisions(
     """The latest decisions first.
 
     Args:
-        task_type: only of this type.
+        task_type: only of this type, or of these.
         action: only with this action.
         since: only from this time on, in seconds since 1970.
         limit: at most this many; None for all.
@@ -121,7 +126,7 @@ def list_decisions(
     names = [name for name in DecisionSummary.__dataclass_fields__ if name in d.c]
     query: Select[Any] = select(*(d.c[name] for name in names))
     if task_type is not None:
-        query = query.where(d.c.task_type == task_type)
+        query = query.where(d.c.task_type.in_(several(task_type)))
     if action is not None:
         query = query.where(d.c.action == action)
     if since is not None:

@@ -8,7 +8,7 @@ bound stands, and the choice should be made again.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Protocol
@@ -164,9 +164,23 @@ def _raised_bar(table: PolicyTable, row: TaskRow, certificate: Certificate) -> l
 
 def price_changes(certificate: Certificate, current: Current) -> list[str]:
     """Models of the row whose price is not that of the certificate's day."""
+    return [
+        f"{model}: {what} costs ${now:g} per million, and cost ${old:g}"
+        for model, what, old, now in _other_prices(certificate, current)
+    ]
+
+
+def price_factor(certificate: Certificate, current: Current) -> float | None:
+    """The most by which any of them has grown: no decision costs more times what it did."""
+    grown = [now / old for _, _, old, now in _other_prices(certificate, current) if old]
+    return max(grown, default=None)
+
+
+def _other_prices(
+    certificate: Certificate, current: Current
+) -> Iterator[tuple[str, str, float, float]]:
     if current.prices is None:
-        return []
-    said = []
+        return
     for model, then in certificate.prices.items():
         try:
             rates = current.prices.price(model).per_million()
@@ -175,5 +189,4 @@ def price_changes(certificate: Certificate, current: Current) -> list[str]:
         for what, old in (("input", then.input), ("output", then.output)):
             now = rates[what]
             if abs(now - old) > PRICE_TOLERANCE * max(now, old):
-                said.append(f"{model}: {what} costs ${now:g} per million, and cost ${old:g}")
-    return said
+                yield model, what, old, now

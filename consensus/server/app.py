@@ -26,6 +26,7 @@ from consensus.server.shapes import (
     Model,
     ModelList,
     PolicyReport,
+    QueueList,
     Ready,
     ReceiptBody,
     TaskBody,
@@ -68,6 +69,11 @@ ROUTES: tuple[Spec, ...] = (
         method="POST", path="/v1/feedback", handle=decisions.feedback,
         summary="Say what would have been right in place of a decision", request=FeedbackBody,
         responses={200: ("the label as it is kept", KeptLabel)},
+    ),
+    Spec(
+        method="GET", path="/v1/queue", handle=reading.waiting,
+        summary="What waits for a person, of the types that this key reviews",
+        responses={200: ("decisions without a label", QueueList)}, tag="reading",
     ),
     Spec(
         method="GET", path="/v1/policy", handle=reading.policy,

@@ -20,6 +20,7 @@ from consensus.server.endpoint import log_bug, plain
 from consensus.server.errors import ApiError, as_api_error, no_such_receipt, refuse
 from consensus.server.hangup import while_connected
 from consensus.server.keys import Caller
+from consensus.server.reading import may_judge
 from consensus.server.repeats import AGAIN, HEADER, Named, named
 from consensus.server.service import Answered, Service
 from consensus.server.shapes import FeedbackBody
@@ -180,7 +181,7 @@ def _not_asked(given: object, error: DeclarationError) -> Decision:
 
 
 async def feedback(service: Service, caller: Caller, request: Request) -> Response:
-    """Keep what would have been right in place of a decision; of its own caller only."""
+    """Keep what would have been right: of its own decisions, and of the types it reviews."""
     settings = service.settings
     data, _ = await read_body(
         request, types=JSON, max_bytes=settings.max_body_bytes, within_s=settings.body_s
@@ -189,7 +190,7 @@ async def feedback(service: Service, caller: Caller, request: Request) -> Respon
         given = FeedbackBody.model_validate(json_of(data, max_depth=settings.max_depth))
     except ValidationError as error:
         raise refuse(describe(error)) from None
-    if not caller.owns(given.receipt_id):
+    if not await may_judge(service, caller, given.receipt_id):
         raise no_such_receipt()
     kept = await service.engine.feedback(
         given.receipt_id,

@@ -9,6 +9,7 @@
     usd_per_day = 5.0
     usd_per_month = 100.0
     metrics = false                          # may read /metrics
+    reviews = ["refund_approval"]            # may see and label what all callers had decided
 
 The key itself is printed once, when it is made, and kept nowhere.
 """
@@ -25,9 +26,9 @@ import tomllib
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from consensus.errors import DataError
 from consensus.models.ids import new_id
@@ -39,6 +40,7 @@ DEFAULT_KEYS = Path(".consensus/keys.toml")
 LOOK_AGAIN_S = 1.0
 SEPARATOR = "-"
 _NAME = r"^[0-9a-f]{8}$"
+_Type = Annotated[str, Field(pattern=rf"{TYPE_PATTERN}|^\*$")]
 
 log = logging.getLogger("consensus.server")
 
@@ -51,11 +53,18 @@ class ApiKey(BaseModel):
     key_id: str = Field(pattern=_NAME)
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     name: str = Field(default="", max_length=200)
-    types: tuple[Annotated[str, Field(pattern=rf"{TYPE_PATTERN}|^\*$")], ...] = Field(min_length=1)
+    types: tuple[_Type, ...]
     usd_per_day: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     usd_per_month: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     metrics: bool = False
+    reviews: tuple[_Type, ...] = ()
     created: str = ""
+
+    @model_validator(mode="after")
+    def _of_use(self) -> Self:
+        if not (self.types or self.reviews or self.metrics):
+            raise ValueError("types: none is named, nor may it review or read metrics")
+        return self
 
     @property
     def has_budget(self) -> bool:
@@ -65,6 +74,10 @@ class ApiKey(BaseModel):
     def may(self, task_type: str) -> bool:
         """Whether it may have tasks of this type decided."""
         return "*" in self.types or task_type in self.types
+
+    def may_review(self, task_type: str) -> bool:
+        """Whether it may see and label what other callers had decided of this type."""
+        return "*" in self.reviews or task_type in self.reviews
 
 
 class Caller:
@@ -87,6 +100,17 @@ class Caller:
     def may_read_metrics(self) -> bool:
         """Whether it may see what all callers do."""
         return self.key is None or self.key.metrics
+
+    def may_review(self, task_type: str) -> bool:
+        """Whether it may see and label what any caller had decided of this type."""
+        return self.key is None or self.key.may_review(task_type)
+
+    @property
+    def reviews(self) -> tuple[str, ...] | None:
+        """The task types that it reviews; None: all of them."""
+        if self.key is None or "*" in self.key.reviews:
+            return None
+        return tuple(sorted(set(self.key.reviews)))
 
     def decision_id(self) -> str:
         """An id for its next decision, by which its spending and its receipts are found."""
@@ -199,6 +223,7 @@ def new_key(
     usd_per_day: float | None = None,
     usd_per_month: float | None = None,
     metrics: bool = False,
+    reviews: Iterable[str] = (),
 ) -> tuple[ApiKey, str]:
     """Make a key, add it to the file, and give it back with its secret, which is kept nowhere.
 
@@ -217,6 +242,7 @@ def new_key(
             usd_per_day=usd_per_day,
             usd_per_month=usd_per_month,
             metrics=metrics,
+            reviews=tuple(reviews),
             created=datetime.now(UTC).date().isoformat(),
         )
     except ValidationError as error:

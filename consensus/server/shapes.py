@@ -21,6 +21,7 @@ __all__ = [
     "Model",
     "ModelList",
     "PolicyReport",
+    "QueueList",
     "Ready",
     "ReceiptBody",
     "StreamOptions",
@@ -119,6 +120,25 @@ class KeptLabel(_Answer):
     inclusion: float | None
     created_at: float
     superseded_at: float | None
+
+
+class _Waiting(_Answer):
+    receipt_id: str
+    task_type: str
+    task_id: str | None
+    kind: Kind
+    probability: float | None
+    agreement: float
+    created_at: float
+    why: Literal["escalated", "audit"]
+    inclusion: float
+
+
+class QueueList(_Answer):
+    """Decisions that wait for a person, the oldest first; ``more``: there may be others."""
+
+    waiting: list[_Waiting]
+    more: bool
 
 
 class _Error(_Answer):

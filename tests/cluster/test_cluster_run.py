@@ -18,11 +18,12 @@ from consensus.ledger.receipts import Receipt
 from consensus.ledger.store import Ledger
 from consensus.ledger.verify import verify
 from consensus.models.protocol import CallRecord
-from tests.cluster.conftest import KEY
+from tests.cluster.conftest import KEY, RayUp
 from tests.loopback.server import LoopbackProvider
 
 pytestmark = [
     pytest.mark.needs("ray"),
+    pytest.mark.xdist_group("ray"),
     # Ray's own: file handles of processes that it has killed.
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
@@ -118,7 +119,7 @@ def evidence(receipt: Receipt) -> tuple[Any, ...]:
 
 
 async def test_one_worker_killed_costs_no_decision_no_paid_call_and_changes_nothing(
-    ray_cluster: Path, tmp_path: Path, policy: Path, provider: LoopbackProvider
+    ray_cluster: RayUp, tmp_path: Path, policy: Path, provider: LoopbackProvider
 ) -> None:
     source = tasks_in(tmp_path, 90)
     engine = RunEngine(policy, ledger=tmp_path / "ledger.db")
@@ -159,13 +160,13 @@ async def test_one_worker_killed_costs_no_decision_no_paid_call_and_changes_noth
         assert verify(ledger).ok
     assert not list(tmp_path.glob("ledger.db.*.workers"))
 
-    for path in [*ray_cluster.rglob("*"), *tmp_path.rglob("*")]:
+    for path in [*ray_cluster.logs.rglob("*"), *tmp_path.rglob("*")]:
         if path.is_file():
             assert KEY.encode() not in path.read_bytes(), path
 
 
 async def test_a_run_stops_at_its_cap_and_another_engine_goes_on_where_it_stopped(
-    ray_cluster: Path, tmp_path: Path, policy: Path, provider: LoopbackProvider
+    ray_cluster: RayUp, tmp_path: Path, policy: Path, provider: LoopbackProvider
 ) -> None:
     source, cap = tasks_in(tmp_path, 60), 0.004
     engine = RunEngine(policy, ledger=tmp_path / "ledger.db")

@@ -9,9 +9,9 @@ import pytest
 
 from consensus.cluster import RunEngine
 from consensus.cluster.connecting import check_place
-from consensus.cluster.run import _cut, _most, divided
+from consensus.cluster.cutting import cut, divided, most_workers
 from consensus.cluster.shipping import pack
-from consensus.cluster.worker import Answers, Order, Worker, WorkerSetup
+from consensus.cluster.worker import Order, Worker, WorkerSetup
 from consensus.errors import DataError, LedgerError
 from consensus.jobs import Line
 from consensus.ledger.store import Ledger
@@ -101,7 +101,7 @@ async def test_a_worker_decides_a_block_in_its_order_and_its_ledger_can_be_taken
     tmp_path: Path, policy: Path
 ) -> None:
     worker = Worker(setup_of(tmp_path, policy))
-    assert (await worker.begin()).error is None
+    assert await worker.begin() is None
     answers = await worker.decide([order(i) for i in range(9)])
     assert answers.error is None
     assert [settled.row["index"] for settled in answers.settled] == list(range(9))
@@ -120,16 +120,16 @@ async def test_a_worker_whose_policy_is_another_does_not_begin(
 ) -> None:
     setup = setup_of(tmp_path, policy)
     setup.shipment.files["policy/policy.toml"] += b'[framing_sets]\nx = ["plain"]\n'
-    answers = await Worker(setup).begin()
-    assert answers.error is not None
-    assert "the policy of a worker have the hash" in answers.error[1]
+    error = await Worker(setup).begin()
+    assert error is not None
+    assert "the policy of a worker have the hash" in error[1]
 
 
 async def test_a_workers_error_comes_back_as_its_line(tmp_path: Path, policy: Path) -> None:
     setup = setup_of(tmp_path, policy, ledger=None, ledger_server="postgresql://db/x")
-    answers: Answers = await Worker(setup).begin()
-    assert answers.error is not None
-    name, line = answers.error
+    error = await Worker(setup).begin()
+    assert error is not None
+    name, line = error
     assert name == "LedgerError"
     assert "on every machine" not in line
     assert "the driver's postgresql://db/x" in line
@@ -145,7 +145,7 @@ def test_two_processes_cannot_write_one_workers_ledger(tmp_path: Path) -> None:
 
 def test_blocks_begin_small_grow_and_hold_every_line_once() -> None:
     lines = [Line(i, i + 1) for i in range(2000)]
-    blocks = list(_cut(lines, 50, 2))
+    blocks = list(cut(([line] for line in lines), 50, 2))
     assert [line for block in blocks for line in block] == lines
     sizes = [len(block) for block in blocks]
     assert sizes[:-1] == sorted(sizes[:-1])
@@ -156,7 +156,7 @@ def test_no_more_workers_than_the_smallest_number_of_calls_at_once(tmp_path: Pat
     file = tmp_path / "policy.toml"
     file.write_text(PROVIDERS.format(more=""))
     table = load_policy(file)
-    assert _most(table) == 3
+    assert most_workers(table) == 3
     assert "1/2 of every provider's limits" in divided(table, 2)
 
 

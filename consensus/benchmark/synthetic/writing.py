@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from consensus.ballots import PICO, Failure, Usage
+from consensus.benchmark.calling import HaltedError, RunBudget, RunCaller
 from consensus.benchmark.estimate import (
     LATENCY_S,
     LOCAL_IN_PER_S,
@@ -25,7 +26,7 @@ from consensus.benchmark.estimate import (
     ModelEstimate,
     RunEstimate,
 )
-from consensus.benchmark.paid import HaltedError, PaidAnswers, RunBudget, RunCaller
+from consensus.benchmark.paid import PaidAnswers
 from consensus.benchmark.results import json_line, write_whole
 from consensus.benchmark.synthetic.batches import (
     Asked,

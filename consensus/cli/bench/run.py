@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,6 +11,7 @@ import typer
 
 from consensus.ballots import PICO
 from consensus.cli._console import note, print_json, stderr, stdout
+from consensus.cli._runs import ENGINE, WORKERS, on_ray, ray_up
 from consensus.errors import DataError
 
 if TYPE_CHECKING:
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from consensus.benchmark.plan import Job, Plan
     from consensus.benchmark.results import Answered
     from consensus.benchmark.runs import Run, RunOutcome
+    from consensus.cluster.bench import RunOnRay
     from consensus.policy.table import PolicyTable
 
 __all__ = ["clock", "run"]
@@ -101,6 +104,8 @@ def run(
             "command takes up batches under way.",
         ),
     ] = False,
+    engine_name: Annotated[str, ENGINE] = "local",
+    workers: Annotated[int | None, WORKERS] = None,
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="Estimate calls, tokens, money and time; call nothing."),
@@ -124,26 +129,36 @@ def run(
     from consensus.benchmark.suites import load_suite
     from consensus.policy.load import find_policy, find_prompts, load_policy
 
+    spread_out = on_ray(engine_name, workers)
+    if batch and spread_out:
+        raise typer.BadParameter("--batch does not go with --engine ray")
     table = load_policy(policy)
     loaded = load_suite(suite)
     plan = _plan(table, models, tiers, framings, samples, ballot, temperature)
     prompts = find_prompts(find_policy(policy))
-    return asyncio.run(
-        _go(
-            loaded,
-            plan,
-            out,
-            table,
-            prompts,
-            dry_run=dry_run,
-            retry_failed=retry_failed,
-            max_usd=max_usd,
-            concurrency=concurrency or (10_000 if batch else 100),
-            batch=batch,
-            quiet=quiet,
-            as_json=as_json,
+    elsewhere = None
+    with ExitStack() as stack:
+        if spread_out and not dry_run:
+            from consensus.cluster.bench import RunOnRay
+
+            elsewhere = RunOnRay(policy, stack.enter_context(ray_up(workers, quiet)))
+        return asyncio.run(
+            _go(
+                loaded,
+                plan,
+                out,
+                table,
+                prompts,
+                dry_run=dry_run,
+                retry_failed=retry_failed,
+                max_usd=max_usd,
+                concurrency=concurrency or (10_000 if batch else 100),
+                batch=batch,
+                elsewhere=elsewhere,
+                quiet=quiet,
+                as_json=as_json,
+            )
         )
-    )
 
 
 def _plan(
@@ -197,6 +212,7 @@ async def _go(
     max_usd: float | None,
     concurrency: int,
     batch: bool,
+    elsewhere: RunOnRay | None,
     quiet: bool,
     as_json: bool,
 ) -> int:
@@ -245,8 +261,14 @@ async def _go(
         with _Display(held, disable=quiet) as display:
             if notes is not None and not quiet:
                 notes.tell = display.say
+            if elsewhere is not None and not quiet:
+                elsewhere.say = display.say
             outcome = await held.go(
-                max_usd=max_usd, concurrency=concurrency, progress=display.done, batch=batches
+                max_usd=max_usd,
+                concurrency=concurrency,
+                progress=display.done,
+                batch=batches,
+                elsewhere=elsewhere,
             )
         if notes is not None and outcome.complete:
             notes.forget()

@@ -134,7 +134,10 @@ def _number(value: float | None) -> str:
 
 
 def write_sheet(path: Path, heads: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """A flat table as a CSV file that a spreadsheet opens and never executes."""
+    """A flat table as a CSV file that a spreadsheet opens and never executes; ``-`` is stdout."""
+    import csv
+    import sys
+
     from consensus.benchmark.spreadsheet import cell, write_csv
     from consensus.cli._console import note
 
@@ -143,5 +146,9 @@ def write_sheet(path: Path, heads: Sequence[str], rows: Sequence[Sequence[Any]])
             return ""
         return cell(value) if isinstance(value, str) else str(value)
 
-    write_csv(path, heads, [[text(value) for value in row] for row in rows])
+    lines = [[text(value) for value in row] for row in rows]
+    if str(path) == "-":
+        csv.writer(sys.stdout, lineterminator="\n").writerows([heads, *lines])
+        return
+    write_csv(path, heads, lines)
     note(f"wrote {path}")

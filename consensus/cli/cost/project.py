@@ -181,6 +181,8 @@ def project(
         write_sheet(csv, *projection_table(result))
     if out is not None:
         write_text(out, text)
+    if "-" in (str(html), str(csv), str(out)):
+        return  # stdout has what was asked for, and nothing else
     if as_json:
         typer.echo(text, nl=False)
         return

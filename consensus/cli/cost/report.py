@@ -98,6 +98,8 @@ def report(
         write_text(html, render_costs(found))
     if csv is not None:
         write_sheet(csv, *found.table())
+    if "-" in (str(html), str(csv)):
+        return  # stdout has what was asked for, and nothing else
     if as_json:
         typer.echo(safe_json(found.to_json()))
         return

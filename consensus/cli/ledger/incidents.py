@@ -66,6 +66,8 @@ def tell(one: Incident) -> None:
     state = "[bold red]open[/]" if one.open else f"[dim]ended: {escape(one.closed_by or '')}[/]"
     out.print(f"{state} {one.incident_id} since {stamp(one.opened_at)}")
     out.print(f"  {escape(one.says)}", soft_wrap=True)
+    if one.part_of:
+        out.print(f"  [dim]a part of {one.part_of}, and told with it[/]", soft_wrap=True)
     for line in _grounds(one.evidence):
         out.print(f"  [dim]{escape(line)}[/]", soft_wrap=True)
     if one.open and one.evidence.get("command"):

@@ -19,7 +19,7 @@ from consensus.ledger.watch.counts import Reading
 from consensus.ledger.watch.incident import stamp
 from consensus.ledger.watch.observe import Seen
 from consensus.policy.route import route_type
-from consensus.policy.staleness import Current, price_changes
+from consensus.policy.staleness import Current, price_changes, price_factor
 
 if TYPE_CHECKING:
     from consensus.models.rates import ModelPrice
@@ -102,7 +102,8 @@ def _served_otherwise(
     if "served" not in table.watch.on:
         return
     new: dict[tuple[str, str], set[str]] = {}
-    for (name, _), one in seen.items():
+    first: dict[tuple[str, str], int] = {}
+    for (name, day), one in seen.items():
         made = rows[name].certificate
         if made is None or rows[name].demoted:
             continue
@@ -110,6 +111,7 @@ def _served_otherwise(
             others = names - set(made.served.get(model, names))
             if others:
                 new.setdefault((name, model), set()).update(others)
+                first[name, model] = min(day, first.get((name, model), day))
     for (name, model), others in sorted(new.items()):
         made = rows[name].certificate
         was = ", ".join(made.served[model]) if made is not None else ""
@@ -119,6 +121,7 @@ def _served_otherwise(
             "model": model,
             "served": sorted(others),
             "certified": was,
+            "since": _day(first[name, model] * SECONDS_A_DAY).isoformat(),
             **_history(rows[name], name, at),
         }
         yield Cause(name, f"served:{model}", rows[name].key, evidence, now)
@@ -131,11 +134,12 @@ def _prices_changed(
         return
     current = Current(today=_day(at), prices=prices)
     for name, row in rows.items():
-        said = [] if row.certificate is None else price_changes(row.certificate, current)
-        if said:
+        if row.certificate is not None and (said := price_changes(row.certificate, current)):
             evidence = {
                 "says": f"{name}: {'; '.join(said)}: the bound stands, the choice is open again",
                 "changes": said,
+                "times": price_factor(row.certificate, current),
+                "since": _day(at).isoformat(),
                 "command": f"consensus policy propose {_run(row)} --type {name}",
             }
             yield Cause(name, "price", row.key, evidence, "; ".join(said))

@@ -56,6 +56,11 @@ class Incident:
         return self.closed_at is None
 
     @property
+    def part_of(self) -> str | None:
+        """The incident of whose trouble this is a part (design/watching.md)."""
+        return self.evidence.get("part_of")
+
+    @property
     def says(self) -> str:
         """What was found, in a sentence."""
         return str(self.evidence.get("says", self.cause))
@@ -179,7 +184,7 @@ def mark_told(ledger: Ledger, incident_id: str, channels: Mapping[str, float]) -
 def acknowledge(
     ledger: Ledger, which: str, *, by: str = "acknowledged", now: float | None = None
 ) -> Incident:
-    """End an incident: somebody has looked. What it was counted from is counted anew.
+    """End an incident and its parts: somebody has looked. What they count is counted anew.
 
     Args:
         which: its id, or how it begins.
@@ -200,9 +205,11 @@ def acknowledge(
     at = time.time() if now is None else now
 
     def work(connection: Connection) -> Incident:
-        close(connection, one.incident_id, at=at, by=by)
-        if one.task_type:
-            forget(connection, one.task_type, one.monitor)
+        parts = [p for p in read(connection, only_open=True) if p.part_of == one.incident_id]
+        for ended in (one, *parts):
+            close(connection, ended.incident_id, at=at, by=by)
+            if ended.task_type:
+                forget(connection, ended.task_type, ended.monitor)
         return read(connection, incident_id=one.incident_id)[0]
 
     return ledger.work(work)

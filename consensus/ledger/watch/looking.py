@@ -116,7 +116,8 @@ def look(
     def write(connection: Connection) -> tuple[list[Incident], list[Incident]] | None:
         if not save(connection, before, after, changed):
             return None
-        return settle(connection, rows, found, at, priced=prices is not None)
+        priced, ratio = prices is not None, table.watch.ratio
+        return settle(connection, rows, found, at, priced=priced, ratio=ratio)
 
     outcome = ledger.work(write)
     opened, closed = outcome or ([], [])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from consensus.ledger.watch import incident as kept
 from consensus.ledger.watch.baseline import Baseline
 from consensus.ledger.watch.causes import Cause
+from consensus.ledger.watch.grouping import lead_of, rank
 from consensus.ledger.watch.incident import Incident
 from consensus.models.ids import new_id
 
@@ -25,8 +26,14 @@ def settle(
     at: float,
     *,
     priced: bool,
+    ratio: float,
 ) -> tuple[list[Incident], list[Incident]]:
-    """End what no longer holds, open what is new; within the transaction of the counts."""
+    """End what no longer holds, open what is new; within the transaction of the counts.
+
+    Args:
+        priced: whether prices were looked up.
+        ratio: how far production may exceed what is expected.
+    """
     history = kept.read(connection)
     causes = {(one.task_type, one.cause) for one in found}
     closed, going = [], {}
@@ -44,8 +51,8 @@ def settle(
         for one in history
         if not one.open
     }
-    opened = []
-    for one in found:
+    opened: list[Incident] = []
+    for one in sorted(found, key=lambda cause: rank(cause.cause)):
         again = one.value is not None and (
             (one.task_type, one.cause, one.baseline, one.value) in ended
         )
@@ -56,10 +63,14 @@ def settle(
             why = "it goes on under the certificate that the row went back to"
             kept.close(connection, same.incident_id, at=at, by=why)
             closed.append(replace(same, closed_at=at, closed_by=why))
+            del going[one.task_type, one.cause]
         evidence = dict(one.evidence)
         if one.value is not None:
             evidence["value"] = one.value
         incident = Incident(new_id(), one.task_type, one.cause, one.baseline, at, evidence)
+        lead = lead_of(incident, [*going.values(), *opened], ratio)
+        if lead is not None:
+            incident = replace(incident, evidence={**evidence, "part_of": lead.incident_id})
         kept.insert(connection, incident)
         opened.append(incident)
     return opened, closed

@@ -13,7 +13,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -39,11 +39,17 @@ class _FailedError(Exception):
     """A channel did not take it; the text says why, without addresses or secrets."""
 
 
-def message(incident: Incident, *, demoted: str | None = None) -> dict[str, Any]:
-    """What a webhook and a command are given: plain data."""
+def message(
+    incident: Incident, *, demoted: str | None = None, parts: Iterable[Incident] = ()
+) -> dict[str, Any]:
+    """What a webhook and a command are given: plain data; ``parts`` are of the same trouble."""
     data = incident.to_json()
     del data["told"]
-    return {"format": FORMAT, **data, "demoted_to": demoted}
+    also = [
+        {"incident_id": part.incident_id, "task_type": part.task_type or None, "says": part.says}
+        for part in parts
+    ]
+    return {"format": FORMAT, **data, "demoted_to": demoted, "with": also}
 
 
 def sign(body: bytes, secret: str) -> str:
@@ -57,6 +63,7 @@ async def tell(
     found: Iterable[Incident],
     *,
     demoted: Mapping[str, str] | None = None,
+    acted: Collection[str] = (),
     now: float | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> dict[str, dict[str, str]]:
@@ -65,6 +72,7 @@ async def tell(
     Args:
         found: open incidents; those that everybody knows cost nothing.
         demoted: task type → the step by which its row serves now.
+        acted: incidents that demoted a row: they are told even where they are a part of another.
         environ: where secrets are; the process's own by default.
 
     Returns:
@@ -74,7 +82,11 @@ async def tell(
     """
     at = time.time() if now is None else now
     said: dict[str, dict[str, str]] = {}
+    found = tuple(found)
+    leads = {one.incident_id for one in found if settings.tells(one.monitor)}
     for incident in found:
+        if incident.part_of in leads and incident.incident_id not in acted:
+            continue
         open_ = [
             (name, send)
             for name, send in _channels(settings, environ or os.environ)
@@ -82,7 +94,9 @@ async def tell(
         ]
         if not open_:
             continue
-        data = message(incident, demoted=(demoted or {}).get(incident.task_type))
+        parts = [one for one in found if one.part_of == incident.incident_id]
+        step = (demoted or {}).get(incident.task_type)
+        data = message(incident, demoted=step, parts=parts)
         outcomes = await asyncio.gather(*(_sent(name, send, data) for name, send in open_))
         said[incident.incident_id] = dict(outcomes)
         marks = {name if word == "told" else f"{name}:tried": at for name, word in outcomes}
@@ -124,7 +138,10 @@ async def _sent(
 
 
 async def _log(data: dict[str, Any]) -> None:
-    log.warning("%s (incident %s; %s)", data.get("says"), data["incident_id"], data.get("command"))
+    also = "".join(f"; with it: {part['says']}" for part in data["with"])
+    log.warning(
+        "%s%s (incident %s; %s)", data.get("says"), also, data["incident_id"], data.get("command")
+    )
 
 
 async def _post(webhook: Webhook, data: dict[str, Any], environ: Mapping[str, str]) -> None:

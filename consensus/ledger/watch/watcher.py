@@ -73,7 +73,8 @@ class Watcher:
         at = time.time() if now is None else now
         demoted = await self._demote(table, found.open, at)
         steps = {name: _told(self._table() if self._reload else table, name) for name in demoted}
-        await tell(self._ledger, table.alarms, found.open, demoted=steps, now=at)
+        acted = {one for one in demoted.values() if one}
+        await tell(self._ledger, table.alarms, found.open, demoted=steps, acted=acted, now=at)
         if self._metrics is not None:
             self._metrics.show(found)
         self.last = found
@@ -92,10 +93,10 @@ class Watcher:
 
     async def _demote(
         self, table: PolicyTable, found: tuple[Incident, ...], at: float
-    ) -> tuple[str, ...]:
-        """Demote the rows that allow it; the task types that were."""
+    ) -> dict[str, str]:
+        """Demote the rows that allow it: the task types that were, and by which incident."""
         if self._policy is None:
-            return ()
+            return {}
         wanted: dict[str, Incident] = {}
         for incident in reversed(found):
             row = table.tasks.get(incident.task_type)
@@ -116,13 +117,13 @@ class Watcher:
             and standing(table, name) is None
         }
         if not wanted and not tired:
-            return ()
+            return {}
         orders = await asyncio.to_thread(self._orders, table, wanted, tired, at)
         try:
             path = await asyncio.to_thread(demote, find_policy(self._policy), orders)
         except PolicyError as error:
             log.error("%s cannot be demoted: %s", ", ".join(orders), error)
-            return ()
+            return {}
         for name, order in orders.items():
             if name in wanted:
                 mark = {DEMOTION: at}
@@ -136,7 +137,7 @@ class Watcher:
             log.warning("%s serves by %s from now on (%s)", name, by, path)
         if self._reload is not None:
             await self._reload()
-        return tuple(orders)
+        return {name: wanted[name].incident_id if name in wanted else "" for name in orders}
 
     def _orders(
         self,

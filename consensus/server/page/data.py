@@ -29,7 +29,7 @@ from consensus.statistics.intervals import wilson
 if TYPE_CHECKING:
     from consensus.models.rates import ModelPrice
 
-__all__ = ["PAGE_FORMAT", "look_up", "page_data"]
+__all__ = ["PAGE_FORMAT", "look_up", "page_data", "review_data"]
 
 PAGE_FORMAT = 1
 """Grows when a key changes its meaning."""
@@ -92,12 +92,46 @@ def page_data(
         "summary": _summary(shown),
         "step_s": shown.step,
         "starts": list(shown.starts),
-        "incidents": [_incident(one) for one in incidents],
+        "incidents": _troubles(incidents),
         "queue": [_waiting(one) for one in waiting],
         "alarm_ratio": table.alarms.escalation_ratio,
         "types": types,
         "newest": [_row(one) for one in latest],
         "receipts": _receipts(ledger, wanted, receipts, book, text=text),
+    }
+
+
+def review_data(
+    ledger: Ledger,
+    table: PolicyTable,
+    types: Sequence[str] | None,
+    *,
+    since: float | None = None,
+    newest: int = 50,
+    waiting: Sequence[Waiting] = (),
+    book: PromptBook | None = None,
+) -> dict[str, Any]:
+    """The part of the page that is for the people who settle decisions of some types.
+
+    Args:
+        types: those; None: all of them.
+        others: as :func:`page_data`.
+
+    Raises:
+        LedgerError: the ledger cannot be read.
+    """
+    latest = list_decisions(ledger, task_type=types, since=since, limit=newest)
+    wanted = [one.receipt_id for one in latest] + [one.receipt_id for one in waiting[:newest]]
+    return {
+        "format": PAGE_FORMAT,
+        "review": None if types is None else list(types),
+        "made": moment_text(time.time()),
+        "since": None if since is None else moment_text(since),
+        "policy": {"source": table.source, "version": table.version_hash},
+        "text": False,
+        "queue": [_waiting(one) for one in waiting],
+        "newest": [_row(one) for one in latest],
+        "receipts": _receipts(ledger, wanted, (), book, text=False),
     }
 
 
@@ -216,11 +250,25 @@ def _rate(part: int, whole: int) -> dict[str, Any]:
     return {"count": part, "of": whole, "share": part / whole, "ci95": [ends.low, ends.high]}
 
 
+def _troubles(incidents: Iterable[Incident]) -> list[dict[str, Any]]:
+    """Open incidents, those that are parts of one trouble below it."""
+    found = {one.incident_id: one for one in incidents}
+    parts: dict[str, list[dict[str, Any]]] = {}
+    for one in found.values():
+        if one.part_of in found:
+            parts.setdefault(one.part_of, []).append(_incident(one))
+    return [
+        {**_incident(one), "parts": parts.get(name, [])}
+        for name, one in found.items()
+        if one.part_of not in found
+    ]
+
+
 def _incident(one: Incident) -> dict[str, Any]:
     evidence = {
         name: value
         for name, value in one.evidence.items()
-        if name not in {"says", "command", "value"} and value not in (None, [], ())
+        if name not in {"says", "command", "value", "part_of"} and value not in (None, [], ())
     }
     return {
         "name": one.incident_id,

@@ -35,7 +35,7 @@ ACTIONS = {"act": "good", "escalate": "open", "abstain": "bad"}
 
 
 def render_page(data: Mapping[str, Any], *, live_s: float | None = None) -> str:
-    """Lay out the data of :func:`~consensus.server.page.data.page_data`.
+    """Lay out the data of ``page_data`` or, with less on it, of ``review_data``.
 
     Args:
         data: what to show.
@@ -50,11 +50,7 @@ def render_page(data: Mapping[str, Any], *, live_s: float | None = None) -> str:
         .get_template("page.html.j2")
         .render(
             p=data,
-            attention=_attention(data),
-            spent=_spent(data),
-            legend=_stacks(data),
-            drawn={row["name"]: _drawn(row, data) for row in data["types"]},
-            step=_step_text(data["step_s"]),
+            **(_settling(data) if "review" in data else _whole(data)),
             live_s=live_s,
             csp=page_csp(live=live_s is not None),
             style=Markup(style),  # noqa: S704 - our own file
@@ -64,6 +60,21 @@ def render_page(data: Mapping[str, Any], *, live_s: float | None = None) -> str:
         )
     )
     return text.rstrip() + "\n"
+
+
+def _whole(data: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "attention": _attention(data),
+        "spent": _spent(data),
+        "legend": _stacks(data),
+        "drawn": {row["name"]: _drawn(row, data) for row in data["types"]},
+        "step": _step_text(data["step_s"]),
+        "review": False,
+    }
+
+
+def _settling(data: Mapping[str, Any]) -> dict[str, Any]:
+    return {"attention": _waiting(data["queue"]), "review": True}
 
 
 def render_receipt(view: Mapping[str, Any]) -> str:
@@ -180,12 +191,16 @@ def _attention(data: Mapping[str, Any]) -> list[dict[str, str]]:
         said = over[0] if len(over) == 1 else f"{len(over)} task types"
         verb = "escalates" if len(over) == 1 else "escalate"
         found.append(_notice("open", f"{said} {verb} above the alarm line", "#types"))
-    if queue:
-        many = len(queue)
-        said = "decision waits" if many == 1 else "decisions wait"
-        more = " or more" if many >= QUEUE else ""
-        found.append(_notice("open", f"{many:,}{more} {said} for a person", "#queue"))
-    return found
+    return found + _waiting(queue)
+
+
+def _waiting(queue: Sequence[object]) -> list[dict[str, str]]:
+    if not queue:
+        return []
+    many = len(queue)
+    said = "decision waits" if many == 1 else "decisions wait"
+    more = " or more" if many >= QUEUE else ""
+    return [_notice("open", f"{many:,}{more} {said} for a person", "#queue")]
 
 
 def _notice(level: str, text: str, href: str) -> dict[str, str]:

@@ -12,13 +12,13 @@ from consensus.ledger.watch.incident import incidents
 from consensus.panel.book import PromptBook
 from consensus.policy.staleness import Current
 from consensus.policy.table import PolicyTable
-from consensus.server.page.data import page_data
+from consensus.server.page.data import page_data, review_data
 
 if TYPE_CHECKING:
     from consensus.models.prices import PriceBook
     from consensus.models.rates import ModelPrice
 
-__all__ = ["current_of", "read_page"]
+__all__ = ["current_of", "read_page", "read_review"]
 
 QUEUE = 1_000
 """Decisions that wait, of which no more are counted: nobody settles a thousand by hand."""
@@ -64,6 +64,26 @@ def read_page(
         frontier=_frontier(table, frontier, prices),
         now=now,
     )
+
+
+def read_review(
+    ledger: Ledger,
+    table: PolicyTable,
+    types: Sequence[str] | None,
+    *,
+    since: float | None = None,
+    book: PromptBook | None = None,
+) -> dict[str, Any]:
+    """What those see who settle decisions of these types: what waits, what was decided lately.
+
+    Args:
+        types: None: all of them.
+
+    Raises:
+        LedgerError: the ledger cannot be read.
+    """
+    waiting = queue(ledger, task_type=types, limit=QUEUE)
+    return review_data(ledger, table, types, since=since, waiting=waiting, book=book)
 
 
 def current_of(table: PolicyTable, ledger: Ledger, prices: PriceBook) -> Current:

@@ -11,7 +11,7 @@ import hashlib
 import json
 import time
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 from weakref import WeakKeyDictionary
 
 from starlette.requests import Request
@@ -23,7 +23,8 @@ from consensus.server.errors import ApiError, no_such_receipt
 from consensus.server.keys import Caller
 from consensus.server.page.data import look_up
 from consensus.server.page.html import page_csp, render_locked, render_page, render_receipt
-from consensus.server.page.reading import current_of, read_page
+from consensus.server.page.reading import current_of, read_page, read_review
+from consensus.server.reading import may_judge
 from consensus.server.service import Service
 
 __all__ = ["LIVE_S", "show_page"]
@@ -38,6 +39,10 @@ PATIENCE = 5
 """A reading is kept for so many times the seconds that it took: a sixth of a core at the most."""
 
 
+_For = tuple[str, ...] | None | Literal["all"]
+"""Whose page: ``all`` that is decided, or what a reviewer of these types settles."""
+
+
 @dataclass(slots=True)
 class _Reading:
     html: str
@@ -47,21 +52,23 @@ class _Reading:
 
 @dataclass(slots=True)
 class _Keeper:
-    """The latest reading, and one at a time."""
+    """The latest readings, by whose they are, and one at a time."""
 
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    last: _Reading | None = None
+    last: dict[_For, _Reading] = field(default_factory=dict)
 
-    async def page(self, service: Service, ledger: Ledger) -> _Reading:
+    async def page(self, service: Service, ledger: Ledger, for_: _For) -> _Reading:
         """The page as it is, or as it was a moment ago."""
         async with self.lock:
-            if self.last is None or time.monotonic() >= self.last.until:
-                began = time.monotonic()
-                html, tag = await asyncio.to_thread(_read, service, ledger)
+            began = time.monotonic()
+            self.last = {name: one for name, one in self.last.items() if began < one.until}
+            found = self.last.get(for_)
+            if found is None:
+                html, tag = await asyncio.to_thread(_read, service, ledger, for_)
                 ended = time.monotonic()
                 fresh = max(LIVE_S / 2, PATIENCE * (ended - began))
-                self.last = _Reading(html, tag, ended + fresh)
-            return self.last
+                found = self.last[for_] = _Reading(html, tag, ended + fresh)
+            return found
 
 
 _keepers: WeakKeyDictionary[Service, _Keeper] = WeakKeyDictionary()
@@ -78,7 +85,8 @@ async def show_page(service: Service, _caller: Caller, request: Request) -> Resp
         caller = service.caller(_token(request))
     except ApiError as error:
         return _html(render_locked(), status=error.status)
-    if not caller.may_read_metrics():
+    whole = caller.may_read_metrics()
+    if not whole and caller.reviews == ():
         raise ApiError(403, "page_not_allowed", "this key may not see what all callers do")
     ledger = service.engine.ledger
     if not isinstance(ledger, Ledger):
@@ -86,10 +94,12 @@ async def show_page(service: Service, _caller: Caller, request: Request) -> Resp
     wanted = request.query_params.get("receipt")
     if wanted is not None:
         text = "text" in request.query_params
-        if text and not caller.owns(wanted):
+        if (text or not whole) and not await may_judge(service, caller, wanted):
             raise no_such_receipt()  # as the API says it
         return await _one(service, ledger, wanted, text=text)
-    reading = await _keepers.setdefault(service, _Keeper()).page(service, ledger)
+    reading = await _keepers.setdefault(service, _Keeper()).page(
+        service, ledger, "all" if whole else caller.reviews
+    )
     if request.headers.get("if-none-match") == reading.tag:
         return _html("", status=304, tag=reading.tag)
     return _html(reading.html, tag=reading.tag)
@@ -106,16 +116,19 @@ async def _one(service: Service, ledger: Ledger, wanted: str, *, text: bool) -> 
     return _html(render_receipt(view))
 
 
-def _read(service: Service, ledger: Ledger) -> tuple[str, str]:
-    table = service.table
-    data = read_page(
-        ledger,
-        table,
-        since=time.time() - STRETCH_S,
-        current=current_of(table, ledger, service.engine.prices),
-        book=service.engine.book,
-        prices=service.engine.prices,
-    )
+def _read(service: Service, ledger: Ledger, for_: _For) -> tuple[str, str]:
+    table, book, since = service.table, service.engine.book, time.time() - STRETCH_S
+    if for_ == "all":
+        data = read_page(
+            ledger,
+            table,
+            since=since,
+            current=current_of(table, ledger, service.engine.prices),
+            book=book,
+            prices=service.engine.prices,
+        )
+    else:
+        data = read_review(ledger, table, for_, since=since, book=book)
     data["since"] = data["since"][:10]
     known = {name: value for name, value in data.items() if name != "made"}
     digest = hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()

@@ -171,6 +171,9 @@ def test_report_writes_a_page_and_a_sheet(project_folder: Path) -> None:
     with (project_folder / "c.csv").open(encoding="utf-8-sig", newline="") as stream:
         (row,) = csv.DictReader(stream)
     assert (row["type"], row["cost_pico"]) == ("t", "5")
+    (piped,) = csv.DictReader(run("report", "--csv", "-").splitlines())
+    assert piped == row
+    assert run("report", "--html", "-").startswith("<!doctype html>")
 
 
 def test_report_of_a_stretch_without_decisions_says_so(project_folder: Path) -> None:

@@ -392,11 +392,41 @@ async def test_a_key_that_may_not_label_another_callers_decision_is_told_so(
         shown = "document.querySelector('.receipt.open').innerText"
         for button in ("button[data-text]", ".answers button"):
             await tab.click(f".receipt.open {button}")
-            await tab.until(f"{shown}.includes('another caller’s decision')")
+            await tab.until(f"{shown}.includes('does not review this task type')")
         assert f"consensus ledger label {receipt} LABEL" in await tab.run(shown)
         assert "Unused, 12 days old." not in await tab.run(shown)
         await tab.go("about:blank")
     tab.console.clear()  # the browser notes each 404
+
+
+async def test_a_reviewer_unlocks_the_page_and_settles_what_another_caller_had_decided(
+    tab: Browser, tmp_path: Path
+) -> None:
+    torn = {"scripted/a": "approve", "scripted/b": "reject"}
+    async with serving(tmp_path, torn, keys=True) as served:
+        other = {"authorization": f"Bearer {served.key('*')}"}
+        given = await served.decide({"type": "split", "subject": "A case."}, headers=other)
+        receipt = given.json()["receipt_id"]
+        await tab.size(390, 844)
+        await tab.go(f"{served.url}/")
+        await tab.until("!!document.getElementById('unlock')")
+        await tab.run(
+            f"document.getElementById('key').value = '{served.key(reviews=['split'])}';"
+            "document.querySelector('#unlock button').click()"
+        )
+        await tab.until("!!document.querySelector('#queue tbody a')")
+        await tab.click(f'#queue a[href="#receipt={receipt}"]')
+        await tab.until(OPEN)
+        shown = "document.querySelector('.receipt.open').innerText"
+        await tab.click(".receipt.open button[data-text]")
+        await tab.until(f"{shown}.includes('A case.')")
+        await tab.click(".receipt.open .answers button[value=reject]")
+        await tab.until(f"{shown}.includes('nothing else waits')")
+        ledger = served.engine.ledger
+        assert isinstance(ledger, Ledger)
+        assert [label.label for label in labels_of(ledger, receipt)] == ["reject"]
+        await tab.go("about:blank")
+    tab.console.clear()  # the browser notes the 401
 
 
 async def test_a_file_keeps_no_label_and_says_what_does(tab: Browser, file: str) -> None:

@@ -150,7 +150,7 @@
     root.classList.add("gives");
     const why = (error) => ({
       401: "The server does not know this key.",
-      404: "This key may not do so with another caller’s decision; the command below may.",
+      404: "This key may not: it does not review this task type. The command below may.",
     })[error.message] || (/^\d+$/.test(error.message) ? `The server said ${error.message}.` : "The server does not answer.");
     const again = async (id, text) => {
       const page = await fetched(id, text);
