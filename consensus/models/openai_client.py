@@ -234,7 +234,14 @@ def _read(request: Request, response: httpx.Response, latency_s: float) -> Compl
         data = None
     if isinstance(data, dict):
         return completion_of(request, data, latency_s, headers=response.headers)
-    raise failed(request.model, "malformed_response", "sent an answer that is no completion")
+    raise provider_error(
+        provider_name(request.model),
+        model=request.model,
+        failure="malformed_response",
+        retryable=True,
+        what="sent an answer that is no completion",
+        request_id=response.headers.get("x-request-id"),
+    )
 
 
 def _translate_status(caught: Any, model: str) -> ProviderError:
