@@ -367,7 +367,9 @@ def _outages(e: Evidence) -> list[Line]:
         for one in e.seen:
             if outage.began < one.began and one.ended < outage.ended and not one.long:
                 asked += 1
-                stood += one.decision is None or one.decision.action == "abstain"
+                stood += one.decision is None or any(
+                    failure.failure in UNREACHED for failure in one.decision.failures
+                )
     many = len(e.outages)
     return [
         Line("the breaker opens for a dead provider", many, many - opened,
@@ -377,7 +379,8 @@ def _outages(e: Evidence) -> list[Line]:
         Line("it closes again once the provider lives", many, many - closed,
              f"after {min(shuts, default=math.nan):.1f} to {max(shuts, default=math.nan):.1f} s "
              f"(cool-down {COOLDOWN_S:g} s)"),
-        Line("meanwhile the row's fallback answers", asked, stood, "decisions within the outages"),
+        Line("meanwhile every seat is answered by the row's fallback", asked, stood,
+             "decisions within the outages"),
     ]  # fmt: skip
 
 

@@ -11,7 +11,6 @@ is in the work folder, and is dropped when code or tests change.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import os
 import random
@@ -23,6 +22,7 @@ from typing import Any
 
 from benchmarks.reliability import _mutation_runs as runs
 from benchmarks.reliability._mutants import Mutant, mutants_of
+from benchmarks.reliability._writing import fingerprint, keep
 
 ROOT = runs.ROOT
 MUTATED = (
@@ -58,7 +58,7 @@ def main(arguments: list[str]) -> int:
     os.chdir(ROOT)
     os.environ |= {"CI": "true", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     mutants = _sample(chosen.sample, chosen.seed, chosen.only)
-    work = chosen.work / _fingerprint()
+    work = chosen.work / fingerprint()
     work.mkdir(parents=True, exist_ok=True)
     covered = _coverage(work)
     if covered["failed"]:
@@ -68,11 +68,7 @@ def main(arguments: list[str]) -> int:
     section = _section(mutants, fates, chosen.seed)
     print(section)
     if chosen.write:
-        from consensus.benchmark.study import replace_sections
-
-        page = ROOT / "benchmarks/RESULTS.md"
-        text = replace_sections(page.read_text(), {"mutation": section}, where=str(page))
-        page.write_text(text)
+        keep("mutation", section)
     return 0
 
 
@@ -80,14 +76,6 @@ def _sample(size: int, seed: int, only: str | None) -> list[Mutant]:
     every = [one for file in MUTATED for one in mutants_of(file, str(file.relative_to(ROOT)))]
     drawn = random.Random(seed).sample(every, min(size, len(every)))  # noqa: S311 - a sample
     return [one for one in drawn if only is None or only in one.path]
-
-
-def _fingerprint() -> str:
-    """Of the code and tests: what is known of another state says nothing of this one."""
-    whole = hashlib.sha256()
-    for file in sorted([*ROOT.glob("consensus/**/*.py"), *ROOT.glob("tests/**/*.py")]):
-        whole.update(file.read_bytes())
-    return whole.hexdigest()[:16]
 
 
 def _coverage(work: Path) -> dict[str, Any]:

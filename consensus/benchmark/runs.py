@@ -179,10 +179,12 @@ class Run:
             outcome.spent_pico = self.paid.spent_pico
             outcome.answers = len(answers)
             outcome.models = figures(answers, self.plan.models)
-            write_results(self.folder, self.suite, answers, self._manifest(outcome))
-            await gateway.aclose()
-            if sharing is not None:
-                await sharing.aclose()
+            try:
+                write_results(self.folder, self.suite, answers, self._manifest(outcome))
+            finally:
+                await gateway.aclose()
+                if sharing is not None:
+                    await sharing.aclose()
         return outcome
 
     def _gateway(self, batch: Batching | None, sharing: Sharing | None) -> Gateway:
@@ -329,6 +331,11 @@ async def open_run(
         if retry_failed:
             paid.forgive()
         _keep(path, suite, plan, book)
+    except OSError as error:
+        paid.close()
+        raise DataError(
+            f"cannot be written: {error.strerror}", where=str(error.filename or path)
+        ) from None
     except BaseException:
         paid.close()
         raise
