@@ -410,6 +410,12 @@ class _Output:
             raise DataError(f"cannot be written: {error.strerror}", where=str(self.path)) from None
 
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
-        self._file.close()
-        if kind is None:
-            self.partial.replace(self.path)
+        try:
+            self._file.close()  # writes what a full disk has not taken yet
+            if kind is None:
+                self.partial.replace(self.path)
+        except OSError as error:
+            if kind is None:
+                raise DataError(
+                    f"cannot be written: {error.strerror}", where=str(self.path)
+                ) from None

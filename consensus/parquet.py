@@ -131,12 +131,16 @@ class ParquetOutput:
 
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
         try:
-            if kind is None and self._rows:
-                self._flush()
-        finally:
-            self._writer.close()
-        if kind is None:
-            self.partial.replace(self.path)
+            try:
+                if kind is None and self._rows:
+                    self._flush()
+            finally:
+                self._writer.close()
+            if kind is None:
+                self.partial.replace(self.path)
+        except OSError as error:
+            if kind is None:
+                raise self._unwritten(error) from None
 
 
 def _schema() -> Any:

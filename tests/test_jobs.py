@@ -143,6 +143,22 @@ async def test_every_task_has_one_row_in_input_order_whatever_finishes_first(
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("name", ["out.jsonl", "out.parquet"])
+async def test_a_full_disk_under_the_output_is_a_users_error_and_names_the_file(
+    tmp_path: Path, name: str
+) -> None:
+    if name.endswith("parquet"):
+        pytest.importorskip("pyarrow")
+    (tmp_path / f"{name}.partial").symlink_to("/dev/full")
+    (tmp_path / "tasks.jsonl").write_text('{"subject": "s"}\n')
+    engine, _ = engine_of(tmp_path, ROW, lambda _: "approve")
+    async with engine:
+        run = JobRun(engine, tmp_path / "tasks.jsonl", tmp_path / name, "refund")
+        with pytest.raises(DataError, match=rf"{name}: cannot be written: .*No space left"):
+            async for _ in run.rows():
+                pass
+
+
 async def test_a_mended_file_pays_only_for_what_is_new(tmp_path: Path) -> None:
     asked: list[str] = []
 

@@ -13,7 +13,6 @@ the test that killed it are as they were; what survived is tried again when code
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import os
 import sys
@@ -28,6 +27,7 @@ import pytest
 from benchmarks.reliability import _mutation_runs as runs
 from benchmarks.reliability._mutants import Mutant, mutants_of
 from benchmarks.reliability._mutation_coverage import Covered, covered, digest
+from benchmarks.reliability._writing import keep
 
 ROOT = runs.ROOT
 MUTATED = (
@@ -78,11 +78,7 @@ def main(arguments: list[str]) -> int:
     section = _section(mutants, fates, chosen.seed)
     print(section)
     if chosen.write:
-        from consensus.benchmark.study import replace_sections
-
-        page = ROOT / "benchmarks/RESULTS.md"
-        text = replace_sections(page.read_text(), {"mutation": section}, where=str(page))
-        page.write_text(text)
+        keep("mutation", section)
     return 0
 
 

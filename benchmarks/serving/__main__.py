@@ -12,6 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from benchmarks.serving.checks import lines_table
 from benchmarks.serving.run import Outcome, run
 from consensus.benchmark.study import replace_sections
 from tests.servers.real import postgres
@@ -44,12 +45,7 @@ def page(outcomes: list[Outcome], load: float) -> str:
         f"Python {platform.python_version()}, {machine}; load average at the start {load:.1f}.",
     ]
     for one in outcomes:
-        lines += ["", f"**{one.title}**: {one.said}", ""]
-        lines += ["| promise | checked | broken | seen |", "|:--|--:|--:|:--|"]
-        lines += [
-            f"| {line.promise} | {line.checked:,} | {line.broken:,} | {line.seen} |"
-            for line in one.lines
-        ]
+        lines += ["", f"**{one.title}**: {one.said}", "", lines_table(one.lines)]
     return "\n".join(lines)
 
 

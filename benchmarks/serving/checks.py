@@ -12,11 +12,12 @@ from typing import Any
 from benchmarks.serving.client import Drive
 from benchmarks.serving.fleet import Limits
 from consensus.ballots import PICO, Usage
+from consensus.errors import PriceError
 from consensus.ledger.store import Ledger
 from consensus.ledger.verify import verify
 from consensus.models.prices import PriceBook
 
-__all__ = ["Kept", "Line", "at_once", "checks", "fullest", "read_kept", "read_log"]
+__all__ = ["Kept", "Line", "at_once", "checks", "fullest", "lines_table", "read_kept", "read_log"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +39,21 @@ class Kept:
     problems: tuple[str, ...]
 
 
-def read_log(place: Path) -> list[dict[str, Any]]:
-    """The provider's log, a request each, with what was billed in pico-dollars."""
-    book = PriceBook()
+def lines_table(lines: Iterable[Line]) -> str:
+    """As Markdown."""
+    head = "| promise | checked | broken | seen |\n|:--|--:|--:|:--|"
+    rows = (
+        f"| {line.promise} | {line.checked:,} | {line.broken:,} | {line.seen} |" for line in lines
+    )
+    return "\n".join([head, *rows])
+
+
+def read_log(place: Path, book: PriceBook | None = None) -> list[dict[str, Any]]:
+    """The provider's log, a request each, with what was billed in pico-dollars.
+
+    A model that the price book does not know is billed as the one that was asked for.
+    """
+    book = book or PriceBook()
     found = [json.loads(line) for line in place.read_text(encoding="utf-8").splitlines()]
     for entry in found:
         usage = Usage(
@@ -49,7 +62,10 @@ def read_log(place: Path) -> list[dict[str, Any]]:
             cache_write=entry["cache_write"],
             output=entry["output"],
         )
-        price = book.price(f"{entry['api']}/{entry['model']}")
+        try:
+            price = book.price(f"{entry['api']}/{entry['model']}")
+        except PriceError:
+            price = book.price(f"{entry['api']}/{entry['asked']}")
         entry["pico"] = price.cost_pico(usage) if entry["billed"] else 0
     return found
 

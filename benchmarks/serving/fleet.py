@@ -110,6 +110,14 @@ class Provider:
             "OPENAI_API_KEY": "sk-loopback",
         }
 
+    def tell(self, line: str) -> None:
+        """Say something to it, and wait until it was heard."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(f"{line}\n")
+        self.process.stdin.flush()
+        self.process.stdout.readline()
+
     def finish(self) -> None:
         """Have the log written, and end it."""
         if self.process.poll() is None:
@@ -117,12 +125,13 @@ class Provider:
 
 
 @contextmanager
-def provider(folder: Path, seed: int) -> Iterator[Provider]:
+def provider(
+    folder: Path, seed: int, *, program: str = "benchmarks.serving.provider"
+) -> Iterator[Provider]:
     """A provider that serves until it is finished."""
     log = folder / "provider.jsonl"
     process = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.serving.provider", "--seed", str(seed),
-         "--log", str(log)],
+        [sys.executable, "-m", program, "--seed", str(seed), "--log", str(log)],
         cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:

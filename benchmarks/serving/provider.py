@@ -10,14 +10,16 @@ import argparse
 import asyncio
 import json
 import sys
+from collections.abc import Callable, Mapping
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 from tests.loopback.asking import RequestInfo
-from tests.loopback.replies import Reply
+from tests.loopback.replies import Answerer, Reply
 from tests.loopback.server import LoopbackProvider
 
-__all__ = ["FAULTS", "TIMEOUT_S", "fault_of"]
+__all__ = ["FAULTS", "TIMEOUT_S", "fault_of", "serve"]
 
 TIMEOUT_S = 5.0
 """How long the policy waits for an answer; what is slow here takes far longer."""
@@ -38,17 +40,17 @@ FAULTS: dict[str, tuple[float, Reply]] = {
 """Name → share of all requests, and what is sent."""
 
 
-def fault_of(n: int, seed: int) -> str | None:
+def fault_of(n: int, seed: int, faults: Mapping[str, tuple[float, Reply]] = FAULTS) -> str | None:
     """The fault that the n-th request meets; None: it is answered."""
     drawn = int.from_bytes(sha256(f"{seed} {n}".encode()).digest()[:8]) / 2**64
-    for name, (share, _) in FAULTS.items():
+    for name, (share, _) in faults.items():
         drawn -= share
         if drawn < 0:
             return name
     return None
 
 
-def script(seed: int):  # type: ignore[no-untyped-def]
+def script(seed: int) -> Answerer:
     """What the provider does."""
 
     def reply(asked: RequestInfo) -> Reply | None:
@@ -58,36 +60,56 @@ def script(seed: int):  # type: ignore[no-untyped-def]
     return reply
 
 
-async def _serve(seed: int, out: Path) -> None:
-    async with LoopbackProvider(latency_s=LATENCY_S) as provider:
-        provider.set_script(script(seed))
+async def serve(
+    answer: Answerer,
+    out: Path,
+    *,
+    latency_s: float = LATENCY_S,
+    told: Callable[[str], None] | None = None,
+    more: Callable[[int], dict[str, Any]] = lambda _: {},
+) -> None:
+    """Answer until the line ``done`` or the end of standard input, then write the log.
+
+    Args:
+        answer: what it does.
+        out: where the log goes, a request a line.
+        latency_s: of every answer that does not say otherwise.
+        told: hears every other line of standard input; each is answered with a line.
+        more: what else the log says of the n-th request.
+    """
+    async with LoopbackProvider(answer, latency_s=latency_s) as provider:
         # What a client no longer waits for is not worked on.
         assert provider._runner is not None
         assert provider._runner.server is not None
         provider._runner.server.handler_cancellation = True
-        sys.stdout.write(f"{provider.url}\n")
-        sys.stdout.flush()
-        await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
+        _say(provider.url)
+        read = asyncio.get_running_loop().run_in_executor
+        while (line := (await read(None, sys.stdin.readline)).strip()) not in ("", "done"):
+            if told is not None:
+                told(line)
+            _say(line)
         with out.open("w", encoding="utf-8") as file:
             for entry in provider.requests:
-                file.write(
-                    json.dumps(
-                        {
-                            "n": entry.n,
-                            "api": entry.api,
-                            "model": entry.served_model or entry.model,
-                            "began": entry.started,
-                            "ended": entry.ended,
-                            "status": entry.status,
-                            "billed": entry.paid,
-                            "input": entry.input,
-                            "cache_read": entry.cache_read,
-                            "cache_write": entry.cache_write,
-                            "output": entry.output,
-                        }
-                    )
-                    + "\n"
-                )
+                row = {
+                    "n": entry.n,
+                    "api": entry.api,
+                    "model": entry.served_model or entry.model,
+                    "asked": entry.model,
+                    "began": entry.started,
+                    "ended": entry.ended,
+                    "status": entry.status,
+                    "billed": entry.paid,
+                    "input": entry.input,
+                    "cache_read": entry.cache_read,
+                    "cache_write": entry.cache_write,
+                    "output": entry.output,
+                }
+                file.write(json.dumps(row | more(entry.n)) + "\n")
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
 
 
 def main() -> None:
@@ -96,7 +118,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--log", type=Path, required=True)
     given = parser.parse_args()
-    asyncio.run(_serve(given.seed, given.log))
+    asyncio.run(serve(script(given.seed), given.log))
 
 
 if __name__ == "__main__":

@@ -174,9 +174,9 @@ class PaidAnswers(Answers):
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
-        folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / ATTEMPTS
         try:
+            folder.mkdir(parents=True, exist_ok=True)
             self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
         except OSError as error:
             raise DataError(f"cannot be written: {error.strerror}", where=str(self.path)) from None
@@ -246,11 +246,14 @@ class PaidAnswers(Answers):
 
     def _append(self, line: Mapping[str, Any]) -> None:
         data = (json.dumps(line, ensure_ascii=True, separators=(",", ":")) + "\n").encode()
+        before = os.lseek(self._file, 0, os.SEEK_END)
         try:
             written = os.write(self._file, data)
             while written < len(data):
                 written += os.write(self._file, data[written:])
         except OSError as error:
+            # Half a line that others follow would make the whole folder unreadable.
+            os.ftruncate(self._file, before)
             raise DataError(f"cannot be written: {error.strerror}", where=str(self.path)) from None
 
     def _read(self) -> None:

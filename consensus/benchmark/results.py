@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from consensus.benchmark.cases import Case
 from consensus.benchmark.judging import Judged, option_name, plain
 from consensus.benchmark.plan import Job
 from consensus.benchmark.suites import Suite
-from consensus.errors import SuiteError
+from consensus.errors import DataError, SuiteError
 from consensus.oracles import Oracle, PythonOracle, Rubric
 from consensus.tasks import Score
 
@@ -246,6 +247,11 @@ def json_line(record: Mapping[str, Any]) -> str:
 def write_whole(path: Path, lines: Iterable[str]) -> None:
     """Write a file whole, or leave the old one."""
     part = path.with_name(path.name + ".part")
-    with part.open("w", encoding="utf-8", newline="\n") as stream:
-        stream.writelines(lines)
-    part.replace(path)
+    try:
+        with part.open("w", encoding="utf-8", newline="\n") as stream:
+            stream.writelines(lines)
+        part.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise DataError(f"cannot be written: {error.strerror}", where=str(path)) from None

@@ -207,10 +207,14 @@ class Run:
             outcome.spent_pico = self.paid.spent_pico
             outcome.answers = len(answers)
             outcome.models = figures(answers.values(), self.plan.models)
-            write_results(self.folder, self.suite, list(answers.values()), self._manifest(outcome))
-            await gateway.aclose()
-            if sharing is not None:
-                await sharing.aclose()
+            try:
+                write_results(
+                    self.folder, self.suite, list(answers.values()), self._manifest(outcome)
+                )
+            finally:
+                await gateway.aclose()
+                if sharing is not None:
+                    await sharing.aclose()
         return outcome
 
     def _gateway(self, batch: Batching | None, sharing: Sharing | None) -> Gateway:
@@ -331,6 +335,11 @@ async def open_run(
         if retry_failed:
             paid.forgive()
         _keep(path, suite, plan, book)
+    except OSError as error:
+        paid.close()
+        raise DataError(
+            f"cannot be written: {error.strerror}", where=str(error.filename or path)
+        ) from None
     except BaseException:
         paid.close()
         raise

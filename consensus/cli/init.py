@@ -71,21 +71,22 @@ def init(
         raise DeclarationError("is not a folder", where=str(folder))
     written: list[str] = []
     kept: list[str] = []
+    target = folder
     try:
         for name in SHIPPED:
             source = packaged(name)
             for file in sorted(p for p in source.rglob("*") if p.is_file()):
                 relative = Path(name) / file.relative_to(source)
-                if _place(folder / relative, relative, written, kept, force=force):
-                    shutil.copyfile(file, folder / relative)
+                target = folder / relative
+                if _place(target, relative, written, kept, force=force):
+                    shutil.copyfile(file, target)
         for path, content in starter_files().items():
-            if _place(folder / path, Path(path), written, kept, force=force):
-                (folder / path).write_text(content, encoding="utf-8")
+            target = folder / path
+            if _place(target, Path(path), written, kept, force=force):
+                target.write_text(content, encoding="utf-8")
     except OSError as error:
         reason = error.strerror or type(error).__name__
-        raise DeclarationError(
-            f"cannot be written: {reason}", where=str(error.filename or folder)
-        ) from error
+        raise DeclarationError(f"cannot be written: {reason}", where=str(target)) from error
     if as_json:
         print_json({"folder": str(folder), "written": written, "kept": kept})
         return

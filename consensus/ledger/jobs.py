@@ -136,7 +136,10 @@ class JobLock:
         self.path = ledger.with_name(f"{ledger.name}.{job_id}.lock")
         self._file: int | None = None
         while self._file is None:
-            file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
+            try:
+                file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
+            except OSError as error:
+                raise LedgerError(f"{self.path}: cannot be written: {error.strerror}") from None
             if not try_lock(file):
                 os.close(file)
                 raise LedgerError(

@@ -54,7 +54,7 @@ class WriterStats:
 class Entry:
     """One thing to write, and who waits for it: a future of an event loop, or a thread's event."""
 
-    __slots__ = ("done", "error", "event", "future", "kind", "loop", "payload", "result")
+    __slots__ = ("done", "error", "event", "future", "kind", "loop", "payload", "result", "writer")
 
     def __init__(
         self,
@@ -70,6 +70,7 @@ class Entry:
         self.error: LedgerError | None = None
         self.result: Any = None
         self.done = False
+        self.writer: Writer | None = None
 
     async def wait(self) -> None:
         """Wait until it is on disk.
@@ -85,11 +86,20 @@ class Entry:
             if not self.done:
                 self.future = self.loop.create_future()
                 await self.future
-            if self.error is not None:
+            if self.error is not None and self._news(self.error):
                 _log.error("a cancelled call could not be kept: %s", self.error)
             raise
         if self.error is not None:
+            self._news(self.error)
             raise self.error
+
+    def _news(self, error: LedgerError) -> bool:
+        """Whether nobody was told this since the last commit; from now on somebody was."""
+        writer, said = self.writer, str(error)
+        if writer is None or writer.told == said:
+            return writer is None
+        writer.told = said
+        return True
 
     def wait_here(self) -> Any:
         """Block this thread until it is on disk; the result, where it has one."""
@@ -146,10 +156,15 @@ class Writer:
             a disk. If it cannot be opened, the entries at hand fail and the next ones try again.
         group_s: how long after a commit the next one begins at the earliest.
         keep_text: where false, answers are erased once their decision is kept.
+
+    Attributes:
+        told: what somebody was told since the last commit of why it fails: a full disk under a
+            hundred calls is one line and not a hundred.
     """
 
     def __init__(self, database: Database, *, group_s: float, keep_text: bool) -> None:
         self.stats = WriterStats()
+        self.told: str | None = None
         self._database = database
         self._group_s = group_s
         self._keep_text = keep_text
@@ -170,6 +185,7 @@ class Writer:
         with self._gate:
             if self._stopped:
                 raise LedgerError(f"{self._database.where}: the ledger is closed")
+            entry.writer = self
             self._queue.put(entry)
 
     def stop(self) -> None:
@@ -284,6 +300,7 @@ class Writer:
         if not statements:
             return
         self._database.commit(connection, statements)
+        self.told = None
         self.stats.commits += 1
         self.stats.rows += len(rows.calls) + len(rows.replayed) + len(rows.receipts)
 

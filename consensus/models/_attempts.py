@@ -245,6 +245,8 @@ class Attempts:
         elif isinstance(error, ProviderError):
             failure = error.failure
             self._describe(record, hop.request, error)
+            if failure == "malformed_response" and error.usage is None:
+                self._estimate(record, hop)  # something was answered, and will be billed
         else:
             # Declared wrongly (a key, a package): nothing was sent, so nothing is recorded.
             entry.settle(ctx, 0)
@@ -267,7 +269,7 @@ class Attempts:
         return error
 
     def _estimate(self, record: CallRecord, hop: Hop) -> None:
-        """What a call that we cut off will be billed: nobody tells, and it is not nothing.
+        """What an answer that we cut off, or cannot read, will be billed: it is not nothing.
 
         All of its input, and as much output as this model's answers have had here so far; before
         the first one, all that was reserved.

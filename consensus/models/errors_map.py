@@ -155,10 +155,11 @@ def provider_error(
 
 
 def retry_after_s(headers: Mapping[str, str], *, now: float | None = None) -> float | None:
-    """The wait that a response asks for, in seconds from ``now`` (Unix time); never negative.
+    """The wait that a response asks for, in seconds; never negative.
 
     ``retry-after-ms`` goes before ``retry-after``, which is seconds or an HTTP date. What is
-    neither is no wish at all.
+    neither is no wish at all. A date is counted from the response's own ``date``: the provider's
+    clock against itself, for ours may be wrong. ``now`` (Unix time) is for a response without one.
     """
     for name, unit in (("retry-after-ms", 1e-3), ("retry-after", 1.0)):
         value = _header(headers, name)
@@ -167,7 +168,7 @@ def retry_after_s(headers: Mapping[str, str], *, now: float | None = None) -> fl
         try:
             seconds = float(value) * unit
         except ValueError:
-            seconds = _until(value, time.time() if now is None else now)
+            seconds = _moment(value) - _said_at(headers, now)
         if math.isfinite(seconds):
             return max(0.0, seconds)
     return None
@@ -183,12 +184,19 @@ def rate_headers(headers: Mapping[str, str]) -> dict[str, str]:
     return kept
 
 
-def _until(value: str, now: float) -> float:
+def _said_at(headers: Mapping[str, str], now: float | None) -> float:
+    said = _moment(_header(headers, "date") or "")
+    if math.isfinite(said):
+        return said
+    return time.time() if now is None else now
+
+
+def _moment(value: str) -> float:
+    """An HTTP date in Unix time; not a number where it is none."""
     try:
-        moment = parsedate_to_datetime(value)
-    except (TypeError, ValueError):
+        return parsedate_to_datetime(value).timestamp()
+    except (TypeError, ValueError, OverflowError):
         return math.nan
-    return moment.timestamp() - now
 
 
 def _header(headers: Mapping[str, str], name: str) -> str | None:

@@ -222,4 +222,11 @@ def _read(request: Request, response: Answer, latency_s: float) -> Completion:
         data = None
     if isinstance(data, dict):
         return completion_of(request, data, latency_s, headers=response.headers)
-    raise failed(request.model, "malformed_response", "sent an answer that is no completion")
+    raise provider_error(
+        provider_name(request.model),
+        model=request.model,
+        failure="malformed_response",
+        retryable=True,
+        what="sent an answer that is no completion",
+        request_id=response.headers.get("x-request-id"),
+    )

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import json
+import resource
 import signal
 import subprocess
 import sys
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from consensus.benchmark.estimate import estimate_run
+from consensus.benchmark.paid import PaidAnswers
 from consensus.benchmark.plan import Plan, make_jobs
 from consensus.benchmark.recorded import load_run
 from consensus.benchmark.replay import ReplaySettings, replay
 from consensus.benchmark.suites import load_suite
 from consensus.cli.main import run as run_command
 from consensus.errors import DataError, PriceError, PromptError, SuiteError
-from consensus.models.protocol import Request
+from consensus.models.protocol import CallRecord, Request
 from consensus.models.scripted import Reply, ScriptedClient
 from consensus.panel.book import load_prompts
 from tests.benchmark.suite_fixtures import (
@@ -479,6 +482,46 @@ def test_a_run_killed_outright_and_run_again_gives_the_bytes_of_one_that_was_not
     keys = Counter(row["key"] for row in lines(tape))
     assert max(keys.values()) == 1
     assert len(keys) == 40
+
+
+async def test_a_full_disk_under_the_results_is_an_error_that_names_the_file(
+    tmp_path: Path,
+) -> None:
+    suite_folder(tmp_path, SUITE, refunds(4))
+    with await opened(tmp_path, plan=Plan(("scripted/a",))) as run:
+        (tmp_path / "run/cases.jsonl.part").symlink_to("/dev/full")
+        with pytest.raises(DataError, match=r"cases.jsonl: cannot be written: No space left"):
+            await run.go()
+    with await opened(tmp_path, plan=Plan(("scripted/a",))) as run:
+        assert (await run.go()).sent == 0
+
+
+async def test_a_folder_that_cannot_be_made_is_an_error_of_one_line(tmp_path: Path) -> None:
+    suite_folder(tmp_path, SUITE, refunds(1))
+    (tmp_path / "run").write_text("a file")
+    with pytest.raises(DataError, match="cannot be written"):
+        await opened(tmp_path, plan=Plan(("scripted/a",)))
+
+
+async def test_an_attempt_that_a_full_disk_cut_in_half_leaves_the_folder_readable(
+    tmp_path: Path,
+) -> None:
+    failed = CallRecord("c", "case", 0, "ballot", 1, "scripted/a", "k", 0.0, failure="server_error")
+    with PaidAnswers(tmp_path) as paid:
+        await paid.record(failed)
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (paid.path.stat().st_size + 20, hard))
+        try:
+            with pytest.raises(DataError, match="cannot be written"):
+                await paid.record(replace(failed, call_id="d"))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        await paid.record(replace(failed, call_id="e"))
+    assert [json.loads(line)["call_id"] for line in paid.path.read_text().splitlines()] == [
+        "c", "e",
+    ]  # fmt: skip
+    with PaidAnswers(tmp_path):
+        pass
 
 
 async def test_a_run_that_grew_and_was_cut_short_still_shows_all_that_was_paid_for(

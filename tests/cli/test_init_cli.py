@@ -88,3 +88,12 @@ def test_init_as_json_lists_what_it_wrote_and_kept() -> None:
 def test_init_into_a_file_is_a_clear_error() -> None:
     Path("shop").touch()
     assert isinstance(run("shop").exception, DeclarationError)
+
+
+def test_a_file_that_cannot_be_written_is_named_and_not_the_one_it_is_copied_from() -> None:
+    target = Path("strategies/defaults.toml")
+    target.parent.mkdir()
+    target.symlink_to("/dev/full")
+    done = run("--force")
+    assert isinstance(done.exception, DeclarationError)
+    assert str(done.exception) == f"{target}: cannot be written: No space left on device"

@@ -8,10 +8,12 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import os
+import signal
 import time
 from multiprocessing.context import ForkServerContext
 from multiprocessing.queues import Queue
 from multiprocessing.synchronize import Event
+from pathlib import Path
 
 import psycopg  # noqa: F401 - imported once, for every fork
 import sqlalchemy.dialects.postgresql.psycopg
@@ -52,6 +54,28 @@ def decide_for_ever(path: str, acknowledged: str, tag: str, durability: Durabili
             await asyncio.gather(*(decide(ledger, f"{tag}-{turn}-{i}") for i in range(10)))
 
     asyncio.run(main())
+
+
+def killed_after(
+    path: Path, notes: Path, tag: str, durability: Durability, seconds: float
+) -> set[str]:
+    """Let a process decide for so long after its first record; what was acknowledged so far."""
+    process = context().Process(
+        target=decide_for_ever, args=(str(path), str(notes), tag, durability)
+    )
+    before = notes.stat().st_size if notes.exists() else 0
+    process.start()
+    patience = time.monotonic() + 60
+    while (notes.stat().st_size if notes.exists() else 0) == before:
+        assert time.monotonic() < patience, "the writer never wrote"
+        assert process.is_alive(), "the writer failed"
+        time.sleep(0.001)
+    time.sleep(seconds)
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    return {line for line in notes.read_text().splitlines(keepends=True) if line.endswith("\n")}
 
 
 def record_many(path: str, first: int, count: int) -> None:

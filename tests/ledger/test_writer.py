@@ -180,6 +180,22 @@ async def test_a_cancelled_record_that_fails_is_logged(
     assert "could not be kept" in caplog.text
 
 
+async def test_a_failure_under_many_cancelled_calls_is_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").write_text("")
+    ledger = Ledger(tmp_path / "file/ledger.db")
+    keeping = [asyncio.create_task(ledger.record(call(seat=i))) for i in range(50)]
+    await asyncio.sleep(0)
+    with caplog.at_level(logging.ERROR):
+        for task in keeping[1:]:
+            task.cancel()
+        await asyncio.gather(*keeping, return_exceptions=True)
+    assert isinstance(keeping[0].exception(), LedgerError)
+    assert caplog.text.count("could not be kept") <= 1
+    await ledger.aclose()
+
+
 async def test_an_event_loop_that_closes_early_harms_nobody(path: Path) -> None:
     with Ledger(path, group_s=0.05) as ledger:
 

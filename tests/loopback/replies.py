@@ -35,6 +35,7 @@ class Reply:
         retry_after: the header, in seconds or as an HTTP date; ``headers`` are any others.
         latency_s: before the answer; None is the server's own.
         cut: close the connection ``"before"`` anything is sent, or in the middle of the ``"body"``.
+        half: send the first half of the answer as if it were all of it; it is billed.
         raw, content_type: send exactly this.
     """
 
@@ -60,6 +61,7 @@ class Reply:
     headers: Mapping[str, str] = field(default_factory=dict)
     latency_s: float | None = None
     cut: Literal["before", "body"] | None = None
+    half: bool = False
     raw: str | None = None
     content_type: str = "application/json"
 

@@ -287,6 +287,7 @@ class LoopbackProvider:
             if asked.stream:
                 return await self._stream(request, asked, entry, data, headers, cut=reply.cut)
             body = json.dumps(data)
+            body = body[: len(body) // 2] if reply.half else body
         raw = body.encode("latin-1" if reply.headers.get("content-encoding") else "utf-8")
         response = web.StreamResponse(status=reply.status, headers=headers)
         response.content_type = reply.content_type

@@ -101,6 +101,14 @@ def test_a_wait_is_read_in_every_form(headers: dict[str, str], seconds: float | 
     assert retry_after_s(headers, now=1_795_305_600.0) == seconds
 
 
+def test_a_date_to_wait_for_is_counted_from_the_responses_own_date_not_by_our_clock() -> None:
+    headers = {
+        "date": "Sun, 22 Nov 2026 00:00:00 GMT",
+        "retry-after": "Sun, 22 Nov 2026 00:00:02 GMT",
+    }
+    assert retry_after_s(headers, now=1_795_305_600.0 - 86_400.0) == 2.0
+
+
 @given(st.text())
 def test_no_header_makes_the_reader_fail(value: str) -> None:
     seconds = retry_after_s({"retry-after": value})

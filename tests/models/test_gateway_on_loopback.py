@@ -145,3 +145,17 @@ async def test_a_decision_cut_short_goes_on_without_paying_twice(street: Street)
     assert len(answered) == 40
     assert sum(records[-1].replayed for _, records in results) == 20
     assert budget.spent == sum(r.cost_pico for r in answered)
+
+
+@pytest.mark.parametrize("model", [HAIKU, NANO])
+async def test_an_answer_that_cannot_be_read_is_not_free_for_the_provider_bills_it(
+    street: Street, model: str
+) -> None:
+    street.provider.set_script(Script(rules=[Rule(Reply(half=True), times=1)]))
+    _, (unread, read) = await street.gateway.call(request(model), context())
+    billed, _ = street.provider.requests
+    assert billed.paid
+    assert (unread.failure, unread.price_basis) == ("malformed_response", "estimated_usage")
+    assert unread.request_id == f"req_{billed.n:024d}"
+    assert unread.usage.input >= billed.input
+    assert unread.cost_pico >= read.cost_pico
