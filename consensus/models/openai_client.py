@@ -230,7 +230,7 @@ _JSON: Final[Any] = {"headers": {"Content-Type": "application/json"}}
 def _read(request: Request, response: httpx.Response, latency_s: float) -> Completion:
     try:
         data = json.loads(response.content)
-    except ValueError:
+    except (ValueError, RecursionError):
         data = None
     if isinstance(data, dict):
         return completion_of(request, data, latency_s, headers=response.headers)

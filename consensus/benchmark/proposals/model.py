@@ -157,7 +157,7 @@ def load_proposal(path: Path) -> Proposal:
         raise DataError(
             f"cannot be read: {error.strerror}", where=str(path), fix="consensus policy propose RUN"
         ) from None
-    except ValueError:
+    except (ValueError, RecursionError):
         raise DataError("is not JSON", where=str(path)) from None
     try:
         return Proposal.model_validate_json(json.dumps(data))
