@@ -23,6 +23,7 @@ __all__ = [
     "LONG_KEY",
     "MAX_EXPANDED_BYTES",
     "MAX_LINE_BYTES",
+    "inside",
     "numbered_lines",
     "open_bounded",
     "parse_json",
@@ -37,8 +38,30 @@ MAX_LINE_BYTES = 24_000_000
 """The longest line of JSON: a task of four million bytes, each escaped."""
 
 
-LONG_KEY = re.compile(r"""(?:[A-Za-z0-9_"'\-]+[ \t]*\.[ \t]*){64}""")
-"""tomllib takes quadratic time over the parts of one key, minutes for a few ten thousand."""
+LONG_KEY = re.compile(r"""(?<![A-Za-z0-9_"'\-])(?:[A-Za-z0-9_"'\-]++[ \t]*+\.[ \t]*+){64}""")
+"""tomllib takes quadratic time over the parts of one key, minutes for a few ten thousand.
+
+It begins at a word's beginning and gives nothing back, or one long word would take minutes too.
+"""
+
+
+def inside(
+    folder: Path, name: str, *, error: type[DeclarationError] = DataError, where: str | None = None
+) -> Path:
+    """A file of this folder; a name that leads out of it, by links too, is refused.
+
+    Raises:
+        DeclarationError: of the class ``error``.
+    """
+    at = where or str(folder)
+    try:
+        root = folder.resolve()
+        path = (root / name).resolve()
+    except (ValueError, OSError, RuntimeError):  # a null byte, a link that leads to itself
+        raise error(f"file {name[:200]!r} is no path of a file", where=at) from None
+    if not path.is_relative_to(root):
+        raise error(f"file {name[:200]!r} lies outside its folder", where=at)
+    return path
 
 
 def read_bounded(path: Path, most: int, *, error: type[DeclarationError] = DataError) -> bytes:
@@ -102,14 +125,18 @@ class _Bounded(io.RawIOBase):
 
 
 def numbered_lines(
-    path: Path, most: int = MAX_EXPANDED_BYTES, *, line: int = MAX_LINE_BYTES
+    path: Path,
+    most: int = MAX_EXPANDED_BYTES,
+    *,
+    line: int = MAX_LINE_BYTES,
+    error: type[DeclarationError] = DataError,
 ) -> Iterator[tuple[int, bytes | None]]:
     """The lines that are not blank, with their numbers from 1; None for one that is too long.
 
     Raises:
-        DataError: as :func:`open_bounded`.
+        DeclarationError: as :func:`open_bounded`.
     """
-    with open_bounded(path, most) as stream:
+    with open_bounded(path, most, error=error) as stream:
         number = 0
         while raw := stream.readline(line + 1):
             number += 1

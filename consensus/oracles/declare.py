@@ -14,7 +14,7 @@ from consensus.oracles.ranking import Ranking
 from consensus.oracles.rubric import Rubric
 from consensus.oracles.structured import Fields, JsonSchema
 from consensus.oracles.verdicts import Oracle
-from consensus.strangers import parse_json, read_bounded
+from consensus.strangers import inside, parse_json, read_bounded
 from consensus.tasks import describe
 
 __all__ = ["OracleDeclaration", "declare_oracle"]
@@ -79,7 +79,7 @@ class SchemaDeclared(_Declared):
             raise SuiteError('a json_schema oracle takes either "schema" or "file"')
         if self.json_schema is not None:
             return JsonSchema(self.json_schema)
-        path = _inside(folder, str(self.file))
+        path = inside(folder, str(self.file), error=SuiteError)
         try:
             return JsonSchema(parse_json(read_bounded(path, MAX_FILE_BYTES, error=SuiteError)))
         except ValueError as error:
@@ -140,7 +140,7 @@ class RubricDeclared(_Declared):
         from consensus.resources import packaged
 
         path = (
-            _inside(folder, self.file)
+            inside(folder, self.file, error=SuiteError)
             if self.file is not None
             else packaged("prompts") / "rubrics" / "quality.md"
         )
@@ -164,7 +164,7 @@ class PythonDeclared(_Declared):
 
     def build(self, folder: Path) -> Oracle:
         """The oracle."""
-        path = _inside(folder, self.file)
+        path = inside(folder, self.file, error=SuiteError)
         source = read_source(path, self.function)
         return PythonOracle(path, self.function, source, self.graded, self.floor)
 
@@ -205,18 +205,6 @@ def declare_oracle(data: object, folder: Path, *, where: str | None = None) -> O
         if error.where is not None or where is None:
             raise
         raise SuiteError(error.message, where=where, fix=error.fix) from error
-
-
-def _inside(folder: Path, name: str) -> Path:
-    """A file of this folder; a name that leads out of it is refused."""
-    root = folder.resolve()
-    try:
-        path = (root / name).resolve()
-    except (ValueError, OSError, RuntimeError):  # a null byte, a link that leads to itself
-        raise SuiteError(f"file {name!r} is no path of a file", where=str(folder)) from None
-    if not path.is_relative_to(root):
-        raise SuiteError(f"file {name!r} lies outside its folder", where=str(folder))
-    return path
 
 
 def _without_front_matter(text: str) -> str:

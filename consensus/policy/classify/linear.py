@@ -23,7 +23,7 @@ from consensus.errors import DataError, PolicyError
 from consensus.policy._types import Name
 from consensus.policy.classify.embedding import Vector, embed_plainly, is_model
 from consensus.policy.classify.text import MAX_CHARS, clipped, words_of
-from consensus.strangers import parse_json, read_bounded
+from consensus.strangers import inside, parse_json, read_bounded
 from consensus.tasks import describe
 
 if TYPE_CHECKING:
@@ -253,6 +253,8 @@ def classifier_of(table: PolicyTable) -> Classifier | None:
     folder = Path(place.file).parent if place is not None else Path()
     where = table.cite("classifier", "file")
     try:
+        if place is not None:
+            inside(folder, declared.file)
         made = load_classifier(folder / declared.file)
     except DataError as error:
         raise PolicyError(str(error), where=where) from None
