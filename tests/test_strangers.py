@@ -40,11 +40,10 @@ def test_a_gzip_bomb_is_never_unpacked_beyond_its_bound(tmp_path: Path) -> None:
     with gzip.open(file, "wb", compresslevel=1) as stream:
         for _ in range(64):
             stream.write(bytes(1 << 20))
-    seen = 0
-    with open_bounded(file, 1 << 20) as stream, pytest.raises(DataError, match="is longer than"):
-        while piece := stream.read(1 << 16):
-            seen += len(piece)
-    assert seen <= 1 << 20
+    with open_bounded(file, 1 << 20) as stream:
+        assert len(stream.read(1 << 20)) == 1 << 20
+        with pytest.raises(DataError, match="is longer than"):
+            stream.read(1)
 
 
 @pytest.mark.parametrize(
@@ -77,7 +76,7 @@ def test_a_device_is_refused() -> None:
 
 @pytest.mark.parametrize("name", ["none", "a\0b", "x" * 5000])
 def test_a_name_that_is_no_file_is_one_clear_error(tmp_path: Path, name: str) -> None:
-    with pytest.raises(DataError, match="cannot be read|is no path"):
+    with pytest.raises(DataError, match=r"cannot be read|is no path"):
         read_bounded(tmp_path / name, 9)
 
 
@@ -144,5 +143,5 @@ def test_a_name_inside_its_folder_is_taken(folder: Path, name: str) -> None:
     "name", ["../outside.json", "/etc/passwd", "link.json", "sub/../../outside.json", "a\0", "loop"]
 )
 def test_a_name_that_leads_out_of_its_folder_is_refused(folder: Path, name: str) -> None:
-    with pytest.raises(PolicyError, match="lies outside its folder|is no path of a file"):
+    with pytest.raises(PolicyError, match=r"lies outside its folder|is no path of a file"):
         inside(folder, name, error=PolicyError)

@@ -152,9 +152,8 @@ def _note(crashes: dict[str, Any], place: str, content: bytes, pick: int) -> Non
         known["times"] += 1
 
 
-def run(names: list[str], seconds: int, work: Path, seed: int) -> list[dict[str, Any]]:
-    """Every target in turn, each in its own process."""
-    found = []
+def run(names: list[str], seconds: int, work: Path, seed: int) -> None:
+    """Every target in turn, each in its own process; its report stays in the work folder."""
     for name in names:
         report = work / f"{name}.json"
         report.unlink(missing_ok=True)
@@ -172,9 +171,8 @@ def run(names: list[str], seconds: int, work: Path, seed: int) -> list[dict[str,
         row |= {"name": name, "status": status, "edges": int(edges[-1]) if edges else 0}
         if status:
             row["crashes"]["the process ended"] = {"input": said[-400:], "pick": 0, "times": 1}
-        found.append(row)
+        report.write_text(json.dumps(row))
         print(f"{name}: {row['runs']:,} runs, {len(row['crashes'])} crashes", file=sys.stderr)
-    return found
 
 
 def section(rows: list[dict[str, Any]]) -> str:
@@ -212,6 +210,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--target", action="append", help="only this one")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--work", type=Path, default=ROOT / ".fuzz", help="reports and logs")
+    parser.add_argument("--page", action="store_true", help="of earlier reports; run nothing")
     parser.add_argument("--write", action="store_true", help="into benchmarks/RESULTS.md")
     chosen = parser.parse_args(arguments)
     from benchmarks.reliability._fuzz_targets import TARGETS
@@ -222,7 +221,9 @@ def main(arguments: list[str]) -> int:
         return 2
     chosen.work.mkdir(exist_ok=True)
     os.environ |= {"OMP_NUM_THREADS": "1", "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
-    rows = run(names, chosen.seconds, chosen.work, chosen.seed)
+    run([] if chosen.page else names, chosen.seconds, chosen.work, chosen.seed)
+    reports = [chosen.work / f"{name}.json" for name in TARGETS]
+    rows = [json.loads(report.read_text()) for report in reports if report.exists()]
     for row in rows:
         for place, crash in row["crashes"].items():
             print(f"{row['name']}: {place} [{crash['times']}] pick {crash['pick']}: ", end="")
