@@ -302,12 +302,12 @@ def bodies(data: bytes, pick: int) -> None:
 
 
 def prompts(data: bytes, pick: int) -> None:
-    from consensus.panel.book import load_prompts
+    from consensus.panel._shelf import Shelf
 
     names = ("framings/mine.md", "templates/choose.md", "system.md", "debate.md", "scores.md")
     folder = Path(_folder()) / f"prompts{pick % 5}"
     _file(f"prompts{pick % 5}/{names[pick % 5]}", data)
-    load_prompts(folder)
+    Shelf().add(folder)
 
 
 def sheets(data: bytes, _: int) -> None:

@@ -194,8 +194,8 @@ def section(rows: list[dict[str, Any]]) -> str:
         "`python -m benchmarks.reliability fuzz`: atheris, coverage-guided, over raw bytes and "
         "over honest examples with parts replaced. A crash is anything raised that is no "
         "`ConsensusError`, an answer that was not offered, more than "
-        f"{SLOW_S:g} s of CPU for one input, or the end of the process. What earlier runs found is a test "
-        "each (design/attack.md)."
+        f"{SLOW_S:g} s of CPU for one input, or the end of the process. What earlier runs found is "
+        "a test each (tests/benchmarks_reliability)."
     )
     whole = sum(row["runs"] for row in rows)
     crashes = sum(len(row["crashes"]) for row in rows)
