@@ -76,7 +76,7 @@ def read_bounded(path: Path, most: int, *, error: type[DeclarationError] = DataE
 
 
 def open_bounded(
-    path: Path, most: int = MAX_EXPANDED_BYTES, *, error: type[DeclarationError] = DataError
+    path: Path, most: int | None = None, *, error: type[DeclarationError] = DataError
 ) -> io.BufferedReader:
     """A file's bytes, unpacked where it is ``.gz``; reading beyond ``most`` of them is an error.
 
@@ -93,7 +93,8 @@ def open_bounded(
     except ValueError:
         raise error("is no path of a file", where=where) from None
     unpacked: Any = gzip.GzipFile(fileobj=raw) if path.suffix == ".gz" else raw
-    return io.BufferedReader(_Bounded(unpacked, raw, most, where, error), 1 << 16)
+    bound = MAX_EXPANDED_BYTES if most is None else most
+    return io.BufferedReader(_Bounded(unpacked, raw, bound, where, error), 1 << 16)
 
 
 class _Bounded(io.RawIOBase):
@@ -126,7 +127,7 @@ class _Bounded(io.RawIOBase):
 
 def numbered_lines(
     path: Path,
-    most: int = MAX_EXPANDED_BYTES,
+    most: int | None = None,
     *,
     line: int = MAX_LINE_BYTES,
     error: type[DeclarationError] = DataError,
