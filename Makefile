@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export LITELLM_LOCAL_MODEL_COST_MAP := True
 
-.PHONY: help demo test check lint types contracts wheel study bench-speed bench-serving bench-mutation clean
+.PHONY: help demo test check lint types contracts wheel study bench-speed bench-serving bench-mutation bench-attack bench-fuzz clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -54,6 +54,14 @@ bench-serving: $(STAMP) ## several serving processes under faults, one killed
 
 bench-mutation: $(STAMP) ## wrong edits to the code that decides: how many the tests notice
 	$(BIN)/python -m benchmarks.reliability mutation --sample 500 --seed 7 --write
+
+bench-attack: $(STAMP) ## judged texts that try to steer the judge, on real local models; resumable
+	$(BIN)/consensus models pull qwen2.5-coder-0.5b-instruct
+	$(BIN)/consensus models pull qwen2.5-coder-1.5b-instruct
+	$(BIN)/python -m benchmarks.reliability attack --write
+
+bench-fuzz: $(STAMP) ## every reader of strangers' replies and files, coverage-guided
+	$(BIN)/python -m benchmarks.reliability fuzz --seconds 180 --write
 
 clean:
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis

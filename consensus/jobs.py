@@ -26,12 +26,16 @@ from consensus.ledger.store import Ledger
 from consensus.ledger.workers import take_in_all
 from consensus.parquet import ParquetOutput, count_rows, is_parquet, read_rows
 from consensus.policy.reload import Setup
+from consensus.strangers import numbered_lines
 from consensus.tasks import MAX_TASK_BYTES, Task, parse_task
 
 __all__ = ["JobRun", "Line", "Settled", "ask_line", "count_lines", "read_tasks", "unanswered"]
 
 MAX_LINE_BYTES = 6 * MAX_TASK_BYTES
 """The longest line that is read: every byte of a task may be escaped as ``\\u00XX``."""
+
+ANY_LENGTH = 1 << 62
+"""A file of tasks is read line by line, however long it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +58,7 @@ def count_lines(path: Path) -> int:
     """How many tasks a file holds (its lines that are not blank, or its rows)."""
     if is_parquet(path):
         return count_rows(path)
-    try:
-        with path.open("rb") as file:
-            return sum(1 for line in file if line.strip())
-    except OSError as error:
-        raise DataError(f"cannot be read: {error.strerror}", where=str(path)) from None
+    return sum(1 for _ in numbered_lines(path, ANY_LENGTH, line=MAX_LINE_BYTES))
 
 
 def read_tasks(path: Path, *, task_type: str, row: Mapping[str, Any]) -> Iterator[Line]:
@@ -77,19 +77,13 @@ def read_tasks(path: Path, *, task_type: str, row: Mapping[str, Any]) -> Iterato
 
 def _read_lines(path: Path) -> Iterator[tuple[int, object]]:
     """Line numbers and what stands there; an error where that cannot be read."""
-    try:
-        with path.open("rb") as file:
-            for number, raw in enumerate(file, start=1):
-                if not raw.strip():
-                    continue
-                try:
-                    given = _parse(raw, f"{path.name}:{number}", first=number == 1)
-                except TaskError as error:
-                    yield number, error
-                else:
-                    yield number, given
-    except OSError as error:
-        raise DataError(f"cannot be read: {error.strerror}", where=str(path)) from None
+    for number, raw in numbered_lines(path, ANY_LENGTH, line=MAX_LINE_BYTES):
+        try:
+            given = _parse(raw, f"{path.name}:{number}", first=number == 1)
+        except TaskError as error:
+            yield number, error
+        else:
+            yield number, given
 
 
 def _line(
@@ -117,11 +111,9 @@ def _line(
     return Line(index, number, task, task_id=task.id, key=int.from_bytes(key) >> 1)
 
 
-def _parse(raw: bytes, where: str, *, first: bool) -> object:
-    if len(raw) > MAX_LINE_BYTES:
-        raise TaskError(
-            f"the line holds {len(raw):,} bytes; the most is {MAX_LINE_BYTES:,}", where=where
-        )
+def _parse(raw: bytes | None, where: str, *, first: bool) -> object:
+    if raw is None:
+        raise TaskError(f"the line holds more than {MAX_LINE_BYTES:,} bytes", where=where)
     try:
         text = raw.decode("utf-8-sig" if first else "utf-8")
     except UnicodeDecodeError as error:

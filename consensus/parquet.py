@@ -12,11 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from consensus.errors import DataError, MissingExtraError, TaskError
+from consensus.strangers import parse_json
 
 __all__ = ["ParquetOutput", "count_rows", "is_parquet", "read_rows"]
 
 GROUP = 1024
 """Rows that are read, and written, at once."""
+
+MAX_BATCH_BYTES = 2_000_000_000
 
 
 def is_parquet(path: Path) -> bool:
@@ -41,12 +44,12 @@ def read_rows(path: Path) -> Iterator[tuple[int, object]]:
     """
     number = 0
     with _opened(path) as file:
-        groups = file.iter_batches(batch_size=GROUP)
+        groups = file.iter_batches(batch_size=_at_once(file.metadata))
         while True:
             try:
                 batch = next(groups, None)
                 rows = [] if batch is None else batch.to_pylist()
-            except (OSError, ValueError) as error:
+            except (OSError, ValueError, OverflowError, NotImplementedError) as error:
                 raise DataError(
                     f"is damaged after row {number}: {error}", where=str(path)
                 ) from None
@@ -57,12 +60,22 @@ def read_rows(path: Path) -> Iterator[tuple[int, object]]:
                 yield number, _fields(row, f"{path.name}:{number}")
 
 
+def _at_once(metadata: Any) -> int:
+    """Rows of a batch. A value that is stored once may stand in every row."""
+    largest = 1
+    for group in range(metadata.num_row_groups):
+        row_group = metadata.row_group(group)
+        for column in range(row_group.num_columns):
+            largest = max(largest, row_group.column(column).total_uncompressed_size)
+    return max(1, min(GROUP, MAX_BATCH_BYTES // largest))
+
+
 def _fields(row: dict[str, Any], where: str) -> object:
     fields = {name: value for name, value in row.items() if value is not None}
     for name in ("messages", "schema"):
         if isinstance(fields.get(name), str):
             try:
-                fields[name] = json.loads(fields[name])
+                fields[name] = parse_json(fields[name])
             except ValueError as error:
                 return TaskError(f'"{name}" is not JSON: {error}', where=where)
     return fields

@@ -13,6 +13,7 @@ the test that killed it are as they were; what survived is tried again when code
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import sys

@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 
 from consensus.errors import SuiteError, TaskError
 from consensus.oracles import Oracle, PythonOracle, Rubric
+from consensus.strangers import numbered_lines
 from consensus.tasks import MAX_TASK_BYTES, Kind, Rank, Score, Task, parse_task
 
 __all__ = [
@@ -102,20 +103,15 @@ def read_lines(path: Path) -> Iterator[tuple[str, dict[str, Any] | SuiteError]]:
     Raises:
         SuiteError: the file cannot be read, or holds more than a million lines.
     """
-    try:
-        with path.open("rb") as stream:
-            for number, raw in enumerate(stream, 1):
-                where = f"{path}:{number}"
-                if number > MAX_CASES:
-                    raise SuiteError(f"holds more than {MAX_CASES:,} lines", where=str(path))
-                if raw.strip():
-                    yield where, _object(raw, where, first=number == 1)
-    except OSError as error:
-        raise SuiteError(f"cannot be read: {error.strerror}", where=str(path)) from None
+    for number, raw in numbered_lines(path, line=MAX_LINE_BYTES, error=SuiteError):
+        where = f"{path}:{number}"
+        if number > MAX_CASES:
+            raise SuiteError(f"holds more than {MAX_CASES:,} lines", where=str(path))
+        yield where, _object(raw, where, first=number == 1)
 
 
-def _object(raw: bytes, where: str, *, first: bool) -> dict[str, Any] | SuiteError:
-    if len(raw) > MAX_LINE_BYTES:
+def _object(raw: bytes | None, where: str, *, first: bool) -> dict[str, Any] | SuiteError:
+    if raw is None:
         return SuiteError(f"the line is longer than {MAX_LINE_BYTES:,} bytes", where=where)
     try:
         data = json.loads(

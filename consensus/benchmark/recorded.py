@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import csv
 import gc
-import gzip
 import hashlib
 import io
-import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -34,6 +32,7 @@ from consensus.benchmark.run_format import (
     split_options,
 )
 from consensus.errors import DataError
+from consensus.strangers import numbered_lines, open_bounded, parse_json, read_bounded
 
 __all__ = ["import_recorded", "load_run"]
 
@@ -49,6 +48,11 @@ _STANDARD = (
 )
 _NUMBERS = ("confidence", "prompt_tokens", "completion_tokens", "latency_s")
 _CHUNK = 8_192
+
+MAX_CASES = 1_000_000
+MAX_ROWS = 50_000_000
+MAX_PRICES_BYTES = 4_000_000
+
 _UNREADABLE, _OFF_LIST = 1, 2
 
 
@@ -129,27 +133,19 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _read_text(path: Path) -> str:
-    try:
-        data = path.read_bytes()
-        return (gzip.decompress(data) if path.suffix == ".gz" else data).decode("utf-8")
-    except (OSError, EOFError) as error:
-        raise DataError(f"cannot be read whole: {error}", where=str(path)) from None
-    except UnicodeDecodeError as error:
-        raise DataError(f"is not UTF-8 (byte {error.start})", where=str(path)) from None
-
-
 def _cases(
     path: Path, report: ImportReport, unstable: bool
 ) -> tuple[list[tuple[str, Mapping[str, Any]]], set[str]]:
     left_out: set[str] = set()
     records: list[tuple[str, Mapping[str, Any]]] = []
-    for number, text in enumerate(_read_text(path).split("\n"), 1):
-        if not text.strip():
-            continue
+    for number, raw in numbered_lines(path):
         where = f"{path}:{number}"
+        if len(records) >= MAX_CASES:
+            raise DataError(f"holds more than {MAX_CASES:,} cases", where=str(path))
         try:
-            record = json.loads(text)
+            record = parse_json(raw or b"")
+        except UnicodeDecodeError as error:
+            raise DataError(f"is not UTF-8 (byte {error.start})", where=where) from None
         except ValueError:
             report.complain(where, "a case that is not JSON")
             continue
@@ -179,7 +175,7 @@ def _prices(path: Path) -> dict[str, Price]:
     if not path.exists():
         return {}
     try:
-        table = json.loads(path.read_text(encoding="utf-8"))
+        table = parse_json(read_bounded(path, MAX_PRICES_BYTES))
         prices = {}
         for model, entry in table.items():
             numbers = {
@@ -193,7 +189,7 @@ def _prices(path: Path) -> dict[str, Price]:
                     fix='{"input": $ per million tokens, "output": …} or {"call": $ per call}',
                 )
             prices[str(model)] = Price(**numbers)
-    except (ValueError, TypeError, AttributeError):
+    except (ValueError, TypeError, AttributeError, OverflowError):
         raise DataError("is not a table of prices", where=str(path)) from None
     return prices
 
@@ -409,9 +405,19 @@ def _answers(
     left_out: set[str],
     report: ImportReport,
 ) -> tuple[_Reader, list[dict[str, Any]]]:
-    stream = csv.reader(io.StringIO(_read_text(path), newline=""))
+    with io.TextIOWrapper(open_bounded(path), encoding="utf-8", newline="") as text:
+        return _read_answers(path, csv.reader(text), records, left_out, report)
+
+
+def _read_answers(
+    path: Path,
+    stream: Any,
+    records: Sequence[tuple[str, Mapping[str, Any]]],
+    left_out: set[str],
+    report: ImportReport,
+) -> tuple[_Reader, list[dict[str, Any]]]:
     try:
-        header = next(stream, [])
+        header: list[str] = next(stream, [])
         missing = [name for name in _REQUIRED if name not in header]
         if missing:
             raise DataError(
@@ -426,11 +432,15 @@ def _answers(
                 lines.append(stream.line_num)
             if not rows:
                 break
+            if report.rows > MAX_ROWS:
+                raise DataError(f"holds more than {MAX_ROWS:,} rows", where=str(path))
             chunk = reader.take(rows, lines)
             if chunk is not None:
                 chunks.append(chunk)
     except csv.Error as error:
         raise DataError(f"is not CSV: {error}", where=f"{path}:{stream.line_num}") from None
+    except UnicodeDecodeError:
+        raise DataError("is not UTF-8", where=f"{path}:{stream.line_num}") from None
     if not chunks:
         raise DataError("holds no usable answer", where=str(path))
     return reader, chunks

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import csv
-import gzip
-import json
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +27,7 @@ from consensus.orchestrators.spec import ColdStart, StrategySpec
 from consensus.panel.asking import Cut
 from consensus.panel.seats import Seat
 from consensus.statistics import paired_bootstrap
+from consensus.strangers import numbered_lines, open_bounded, parse_json
 from consensus.tasks import Rank
 
 __all__ = ["PairsReplay", "RecordedRanking", "recorded_rankings", "replay_pairs", "tau_b"]
@@ -177,16 +177,17 @@ def recorded_rankings(folder: str | Path) -> list[RecordedRanking]:
     place = Path(folder)
     said: dict[str, dict[tuple[str, str, str], str]] = {}
     try:
-        with gzip.open(place / "answers.csv.gz", "rt", encoding="utf-8", newline="") as stream:
+        binary = open_bounded(place / "answers.csv.gz")
+        with io.TextIOWrapper(binary, encoding="utf-8", newline="") as stream:
             for row in csv.DictReader(stream):
-                ranking, _, pair = row["case_id"].partition("/")
+                ranking, _, pair = (row["case_id"] or "").partition("/")
                 one, _, other = pair.partition("__")
                 better = {"1": one, "2": other, "tie": ""}.get(row["answer"])
                 if better is not None:
                     shown = (one, other) if row["sample_idx"] == "0" else (other, one)
                     said.setdefault(ranking, {})[row["model"], *shown] = better
-        with gzip.open(place / "rankings.jsonl.gz", "rt", encoding="utf-8") as stream:
-            records = [json.loads(line) for line in stream if line.strip()]
+        lines = numbered_lines(place / "rankings.jsonl.gz")
+        records = [parse_json(line or b"") for _, line in lines]
         return [
             RecordedRanking(
                 tuple(sorted(record["human_net_wins"])),
@@ -195,10 +196,9 @@ def recorded_rankings(folder: str | Path) -> list[RecordedRanking]:
             )
             for record in records
         ]
-    except OSError as error:
-        raise DataError(f"cannot be read: {error.strerror}", where=str(place)) from None
-    except (KeyError, ValueError) as error:
-        raise DataError(f"holds no recorded rankings ({error})", where=str(place)) from None
+    except (KeyError, ValueError, TypeError, AttributeError, csv.Error) as error:
+        why = type(error).__name__
+        raise DataError(f"holds no recorded rankings ({why})", where=str(place)) from None
 
 
 def tau_b(one: Sequence[float], other: Sequence[float]) -> float:

@@ -33,6 +33,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from consensus.errors import DataError
+from consensus.strangers import numbered_lines, parse_json, read_bounded
 
 __all__ = [
     "FORMAT",
@@ -47,6 +48,15 @@ __all__ = [
 ]
 
 FORMAT = 1
+
+MAX_MANIFEST_BYTES = 64_000_000
+MAX_OPTIONS = 1_000
+MAX_CELLS = 200_000_000
+"""Cases times options, and answers times options: what a table may hold of a stranger's run."""
+
+MAX_SAMPLE = 1_000_000
+MAX_EXTRA_NAMES = 200
+MAX_CLASSES = 100
 
 VISIBLE_FIELDS = frozenset(
     {"question", "text", "subject", "criteria", "input", "a", "b", "items", "messages", "scale"}
@@ -198,6 +208,8 @@ class CaseTable:
                 report.complain(where, "a case without a case_id")
             elif case_id in ids:
                 report.complain(where, "a case_id given twice", case_id)
+            elif len(options) > MAX_OPTIONS:
+                report.complain(where, f"a case with more than {MAX_OPTIONS:,} options", case_id)
             elif len(options) < 1 or len(set(options)) != len(options):
                 report.complain(where, "a case without distinct options", case_id)
             else:
@@ -208,6 +220,10 @@ class CaseTable:
                 ids[case_id] = len(rows)
                 rows.append((record, options, gold))
         width = max((len(options) for _, options, _ in rows), default=1)
+        if width * len(rows) > MAX_CELLS:
+            raise DataError(
+                f"{len(rows):,} cases of up to {width:,} options are more than fit a table"
+            )
         valid = np.zeros((len(rows), width), dtype=bool)
         credit = np.zeros((len(rows), width))
         for i, (_, options, gold) in enumerate(rows):
@@ -414,7 +430,14 @@ class RecordedRun:
         builder = RowBuilder(cases, report)
         for where, line in _answer_lines(path, report):
             builder.add(where, line)
-        prices = {name: Price(**value) for name, value in manifest.get("prices", {}).items()}
+        try:
+            prices = {
+                str(name): Price(**{key: _number(each) for key, each in value.items()})
+                for name, value in manifest.get("prices", {}).items()
+            }
+        except (ValueError, TypeError, AttributeError, OverflowError):
+            where = str(path / "manifest.json")
+            raise DataError("prices is not a table of prices", where=where) from None
         members, rows = builder.finish()
         return cls(
             str(manifest.get("name", path.name)),
@@ -446,6 +469,7 @@ class RowBuilder:
         self._classes: dict[str, int] = {"": 0, "unreadable": 1, "off_list": 2}
         self._numbers: list[list[float]] = []
         self._extra: list[Mapping[str, float]] = []
+        self._extra_names: set[str] = set()
 
     def add(self, where: str, line: Mapping[str, Any]) -> None:
         """Take one answer line, or count it as broken."""
@@ -454,11 +478,16 @@ class RowBuilder:
             case = self._case[line["case"]]
             member = Member(str(line["model"]), str(line.get("variant") or ""))
             sample = int(line.get("sample") or 0)
+            if not 0 <= sample <= MAX_SAMPLE:
+                raise ValueError(f"a sample is a number from 0 to {MAX_SAMPLE:,}")
             numbers = [_number(line.get(key)) for key in _NUMBERS]
             extra = {str(k): _number(v) for k, v in (line.get("extra") or {}).items()}
+            self._extra_names |= extra.keys()
+            if len(self._extra_names) > MAX_EXTRA_NAMES:
+                raise DataError(f"has more than {MAX_EXTRA_NAMES} extra columns", where=where)
             votes, failure = self._vote(case, line.get("answer"), line.get("failure"))
             scores = self._score_row(case, line.get("scores"))
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             self.report.complain(where, "an answer that cannot be read", f"{error}")
             return
         index = self._members.setdefault(member, len(self._members))
@@ -468,7 +497,11 @@ class RowBuilder:
         self._seen.add((case, index, sample))
         self._keys.append((case, index, sample))
         self._votes.append(votes)
+        if len(self._votes) * len(votes) > MAX_CELLS:
+            raise DataError("more answers times options than fit a table", where=where)
         self._scores.append(scores)
+        if failure not in self._classes and len(self._classes) >= MAX_CLASSES:
+            failure = "unreadable"
         self._failure.append(self._classes.setdefault(failure, len(self._classes)))
         self._numbers.append(numbers)
         self._extra.append(extra)
@@ -513,7 +546,7 @@ class RowBuilder:
         if any(row is not None for row in self._scores):
             blank = np.full(width, np.nan, dtype=np.float32)
             scores = np.array([blank if r is None else r for r in self._scores])[order]
-        extra_names = sorted({name for line in self._extra for name in line})
+        extra_names = sorted(self._extra_names)
         rows = RowColumns(
             keys[order, 0],
             keys[order, 1],
@@ -652,10 +685,10 @@ def _line(record: Mapping[str, Any]) -> str:
 
 def _manifest(folder: Path) -> dict[str, Any]:
     path = folder / "manifest.json"
+    if not path.exists():
+        raise DataError("no run here: manifest.json is missing", where=str(folder))
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise DataError("no run here: manifest.json is missing", where=str(folder)) from None
+        manifest = parse_json(read_bounded(path, MAX_MANIFEST_BYTES))
     except ValueError:
         raise DataError("is not JSON", where=str(path)) from None
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
@@ -676,26 +709,21 @@ def _mend(path: Path) -> None:
 def _json_lines(
     path: Path, report: ImportReport, what: str
 ) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    opener = gzip.open if path.suffix == ".gz" else open
-    try:
-        with opener(path, "rt", encoding="utf-8") as stream:
-            for number, text in enumerate(stream, 1):
-                if not text.strip():
-                    continue
-                where = f"{path}:{number}"
-                try:
-                    record = json.loads(text)
-                except ValueError:
-                    report.complain(where, f"{what} that is not JSON")
-                    continue
-                if isinstance(record, dict):
-                    yield where, record
-                else:
-                    report.complain(where, f"{what} that is not an object")
-    except FileNotFoundError:
-        raise DataError("is missing", where=str(path)) from None
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot be read: {error}", where=str(path)) from None
+    if not path.exists():
+        raise DataError("is missing", where=str(path))
+    for number, raw in numbered_lines(path):
+        where = f"{path}:{number}"
+        try:
+            record = parse_json(raw or b"")
+        except UnicodeDecodeError as error:
+            raise DataError(f"is not UTF-8 (byte {error.start})", where=where) from None
+        except ValueError:
+            report.complain(where, f"{what} that is not JSON")
+            continue
+        if isinstance(record, dict):
+            yield where, record
+        else:
+            report.complain(where, f"{what} that is not an object")
 
 
 def _case_lines(

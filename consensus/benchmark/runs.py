@@ -204,18 +204,20 @@ class Run:
             raise _first(errors) from None
         finally:
             outcome.sent += caller.sent
-            outcome.spent_pico = self.paid.spent_pico
-            outcome.answers = len(answers)
-            outcome.models = figures(answers.values(), self.plan.models)
             try:
-                write_results(
-                    self.folder, self.suite, list(answers.values()), self._manifest(outcome)
-                )
+                self._keep(outcome, answers)
             finally:
                 await gateway.aclose()
                 if sharing is not None:
                     await sharing.aclose()
         return outcome
+
+    def _keep(self, outcome: RunOutcome, answers: Mapping[int, Answered]) -> None:
+        """Write the results of what was answered."""
+        outcome.spent_pico = self.paid.spent_pico
+        outcome.answers = len(answers)
+        outcome.models = figures(answers.values(), self.plan.models)
+        write_results(self.folder, self.suite, list(answers.values()), self._manifest(outcome))
 
     def _gateway(self, batch: Batching | None, sharing: Sharing | None) -> Gateway:
         """Live, or in batches; with the limits and the budget that the policy shares."""

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from consensus.errors import DataError
+from consensus.strangers import read_bounded
 
 __all__ = ["MAX_CELL", "MAX_SHEET_BYTES", "cell", "plain_cell", "read_csv", "write_csv"]
 
@@ -57,12 +58,7 @@ def read_csv(path: Path, required: Sequence[str]) -> list[tuple[str, dict[str, s
     Raises:
         DataError: naming ``file:line``: unreadable, not UTF-8, a column missing, a torn row.
     """
-    try:
-        if path.stat().st_size > MAX_SHEET_BYTES:
-            raise DataError(f"is longer than {MAX_SHEET_BYTES:,} bytes", where=str(path))
-        raw = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"cannot be read: {error.strerror}", where=str(path)) from None
+    raw = read_bounded(path, MAX_SHEET_BYTES)
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:

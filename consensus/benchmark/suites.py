@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tomllib
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from consensus.benchmark.cases import (
 from consensus.errors import SuiteError
 from consensus.oracles import Exact, Oracle, Ranking, declare_oracle
 from consensus.policy._lines import LineIndex, index_lines
+from consensus.strangers import parse_toml, read_bounded
 from consensus.tasks import TYPE_PATTERN, Choose, Compare, Kind
 
 __all__ = ["FORMAT", "MAX_PROBLEMS", "Suite", "TaskType", "examine_suite", "load_suite"]
@@ -163,18 +163,13 @@ def _left_over(problems: list[SuiteError]) -> list[SuiteError]:
 
 
 def _read_toml(path: Path) -> tuple[_SuiteTable, LineIndex]:
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise SuiteError(f"cannot be read: {error.strerror}", where=str(path)) from None
-    if len(raw) > MAX_TOML_BYTES:
-        raise SuiteError(f"is longer than {MAX_TOML_BYTES:,} bytes", where=str(path))
+    raw = read_bounded(path, MAX_TOML_BYTES, error=SuiteError)
     try:
         text = raw.decode("utf-8")
-        data = tomllib.loads(text)
+        data = parse_toml(raw)
     except UnicodeDecodeError as error:
         raise SuiteError(f"is not UTF-8 (byte {error.start})", where=str(path)) from None
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except ValueError as error:
         raise SuiteError(f"is not TOML: {error}", where=str(path)) from None
     lines = index_lines(text)
     try:

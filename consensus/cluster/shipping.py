@@ -165,7 +165,8 @@ def _below(folder: Path, text: str) -> Path | None:
         return None
     path = Path(os.path.normpath(folder / text))
     try:
-        inside = path.is_relative_to(os.path.normpath(folder))
-        return path if inside and path.is_file() else None
-    except OSError:
+        near = path.is_relative_to(os.path.normpath(folder))
+        near = near and path.resolve().is_relative_to(folder.resolve())  # nor by a link
+        return path if near and path.is_file() else None
+    except (OSError, RuntimeError):
         return None

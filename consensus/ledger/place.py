@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 import re
-import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
 
+from consensus.errors import DataError
 from consensus.models.environment import url_from
+from consensus.strangers import parse_toml, read_bounded
 
 __all__ = ["DEFAULT_PATH", "LedgerServer", "ledger_path"]
 
+MAX_POLICY_BYTES = 1 << 20
 DEFAULT_PATH = ".consensus/ledger.db"
 
 _EXAMPLE = "postgresql://USER:PASSWORD@HOST/DATABASE"
@@ -89,9 +91,9 @@ def _declared(policy: Path) -> str | None:
     files = sorted(policy.glob("*.toml")) if policy.is_dir() else [policy]
     for file in files:
         try:
-            table = tomllib.loads(file.read_text(encoding="utf-8")).get("ledger", {})
+            table = parse_toml(read_bounded(file, MAX_POLICY_BYTES)).get("ledger", {})
             variable, path = table.get("url_env"), table.get("path")
-        except (OSError, ValueError, AttributeError):
+        except (DataError, ValueError, AttributeError):
             continue
         if isinstance(variable, str) and variable:
             return url_from(variable, where="[ledger] url_env", example=_EXAMPLE)

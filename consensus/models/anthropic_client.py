@@ -94,7 +94,7 @@ class AnthropicClient(SdkClient):
             count = json.loads(response.content)["input_tokens"]
             if isinstance(count, int) and count > 0:
                 return count
-        except (ProviderError, ValueError, KeyError, TypeError):
+        except (ProviderError, ValueError, KeyError, TypeError, RecursionError):
             pass
         # A token is at least one byte; the rest is room for the API's own framing.
         return request.input_bytes() + 16 * (len(request.turns) + 2)
@@ -212,7 +212,7 @@ class AnthropicClient(SdkClient):
             data = from_json(response.content)
             blocks = data["content"]
             served = f"anthropic/{data['model']}" if data.get("model") else request.model
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             data, blocks, served = None, None, request.model
         # A usage that cannot be read stays empty: the gateway bills an estimate, and says so.
         usage = (read_usage(data.get("usage")) if data is not None else None) or Usage()
@@ -232,7 +232,7 @@ class AnthropicClient(SdkClient):
             text=text,
             served_model=served,
             usage=usage,
-            finish=_FINISH.get(data.get("stop_reason"), "other"),
+            finish=_FINISH.get(str(data.get("stop_reason")), "other"),
             latency_s=latency_s,
             request_id=request_id,
             headers=rate_headers(response.headers),

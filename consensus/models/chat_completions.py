@@ -175,6 +175,8 @@ def _choice_mass(request: Request, choice: object) -> ChoiceMass | None:
     listed = []
     for one in (content[0], *(others if isinstance(others, list) else ())):
         token, logprob = _get(one, "token"), _get(one, "logprob")
+        if isinstance(logprob, int) and abs(logprob) > 1e9:
+            continue  # none, and perhaps more than a float holds
         if isinstance(token, str) and isinstance(logprob, int | float):
             listed.append((token, float(logprob)))
     return read_first_token(request.choices, listed)

@@ -28,7 +28,6 @@ import asyncio
 import inspect
 import json
 import re
-import tomllib
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -42,6 +41,7 @@ from consensus.errors import DataError, FailureClass, ProviderError
 from consensus.models._filling import Dice, fill
 from consensus.models.protocol import Completion, Request
 from consensus.models.tape import request_key
+from consensus.strangers import parse_json, parse_toml, read_bounded
 from consensus.tasks import describe
 
 __all__ = ["RETRYABLE", "Behaviour", "Reply", "Rule", "ScriptedClient", "load_rules"]
@@ -138,6 +138,9 @@ class Rule(BaseModel):
         return Reply(**names, usage=self.usage)
 
 
+MAX_RULES_BYTES = 16_000_000
+
+
 class _Rules(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
@@ -153,16 +156,14 @@ def load_rules(path: str | Path) -> tuple[Rule, ...]:
     """
     where = str(path)
     try:
-        raw = Path(path).read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
-        raise DataError(f"the rules cannot be read: {reason}", where=where) from None
-    try:
-        data = json.loads(raw) if where.endswith(".json") else tomllib.loads(raw)
+        raw = read_bounded(Path(path), MAX_RULES_BYTES)
+        data = parse_json(raw) if where.endswith(".json") else parse_toml(raw)
         return _Rules.model_validate(data).rules
     except ValidationError as error:
         raise DataError(describe(error), where=where) from None
-    except (ValueError, RecursionError) as error:
+    except UnicodeDecodeError:
+        raise DataError("the rules cannot be read: not UTF-8", where=where) from None
+    except ValueError as error:
         raise DataError(f"the rules cannot be parsed: {error}", where=where) from None
 
 

@@ -14,6 +14,7 @@ import json
 import math
 import os
 import re
+import sys
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -257,7 +258,8 @@ def _completion(data: object, where: str | None) -> Completion:
     def number(name: str, value: object, most: float = math.inf) -> float:
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise wrong(name, "a number")
-        if not (math.isfinite(value) and 0 <= value <= most):
+        # A whole number of JSON may be larger than any float.
+        if not (0 <= value <= min(most, sys.float_info.max)):
             raise wrong(name, f"a finite number from 0 to {most:g}")
         return float(value)
 

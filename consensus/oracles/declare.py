@@ -14,9 +14,14 @@ from consensus.oracles.ranking import Ranking
 from consensus.oracles.rubric import Rubric
 from consensus.oracles.structured import Fields, JsonSchema
 from consensus.oracles.verdicts import Oracle
+from consensus.strangers import inside, parse_json, read_bounded
 from consensus.tasks import describe
 
 __all__ = ["OracleDeclaration", "declare_oracle"]
+
+
+MAX_FILE_BYTES = 4_000_000
+"""The most that a schema or a rubric may hold."""
 
 
 class _Declared(BaseModel):
@@ -70,16 +75,14 @@ class SchemaDeclared(_Declared):
 
     def build(self, folder: Path) -> Oracle:
         """The oracle."""
-        import json
-
         if (self.json_schema is None) == (self.file is None):
             raise SuiteError('a json_schema oracle takes either "schema" or "file"')
         if self.json_schema is not None:
             return JsonSchema(self.json_schema)
-        path = _inside(folder, str(self.file))
+        path = inside(folder, str(self.file), error=SuiteError)
         try:
-            return JsonSchema(json.loads(path.read_bytes()))
-        except (OSError, ValueError, RecursionError) as error:
+            return JsonSchema(parse_json(read_bounded(path, MAX_FILE_BYTES, error=SuiteError)))
+        except ValueError as error:
             raise SuiteError(f"cannot be read as JSON: {error}", where=str(path)) from None
 
 
@@ -137,13 +140,13 @@ class RubricDeclared(_Declared):
         from consensus.resources import packaged
 
         path = (
-            _inside(folder, self.file)
+            inside(folder, self.file, error=SuiteError)
             if self.file is not None
             else packaged("prompts") / "rubrics" / "quality.md"
         )
         try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
+            text = read_bounded(path, MAX_FILE_BYTES, error=SuiteError).decode()
+        except UnicodeDecodeError as error:
             raise SuiteError(f"cannot be read: {error}", where=str(path)) from None
         return Rubric(self.grader, _without_front_matter(text), self.floor)
 
@@ -161,7 +164,7 @@ class PythonDeclared(_Declared):
 
     def build(self, folder: Path) -> Oracle:
         """The oracle."""
-        path = _inside(folder, self.file)
+        path = inside(folder, self.file, error=SuiteError)
         source = read_source(path, self.function)
         return PythonOracle(path, self.function, source, self.graded, self.floor)
 
@@ -202,15 +205,6 @@ def declare_oracle(data: object, folder: Path, *, where: str | None = None) -> O
         if error.where is not None or where is None:
             raise
         raise SuiteError(error.message, where=where, fix=error.fix) from error
-
-
-def _inside(folder: Path, name: str) -> Path:
-    """A file of this folder; a name that leads out of it is refused."""
-    root = folder.resolve()
-    path = (root / name).resolve()
-    if not path.is_relative_to(root):
-        raise SuiteError(f"file {name!r} lies outside its folder", where=str(folder))
-    return path
 
 
 def _without_front_matter(text: str) -> str:

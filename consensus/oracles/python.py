@@ -21,8 +21,12 @@ from pathlib import Path
 
 from consensus.errors import SuiteError
 from consensus.oracles.verdicts import Json, Verdict, content_hash
+from consensus.strangers import read_bounded
 
 __all__ = ["PythonOracle", "read_source"]
+
+
+MAX_SOURCE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -116,10 +120,7 @@ def read_source(file: Path, function: str) -> bytes:
     Raises:
         SuiteError: no such file or function, or it is no Python.
     """
-    try:
-        source = file.read_bytes()
-    except OSError as error:
-        raise SuiteError(f"cannot be read: {error.strerror}", where=str(file)) from None
+    source = read_bounded(file, MAX_SOURCE_BYTES, error=SuiteError)
     try:
         tree = ast.parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:

@@ -17,6 +17,9 @@ MAX_REPLY_CHARS = 1_000_000
 MAX_STARTS = 64
 """Places in a reply that are tried as the beginning of a JSON value."""
 
+MAX_ENDS = 8
+"""Ends of thoughts that are looked at, the last first."""
+
 MAX_REPAIRED_CHARS = 100_000
 """The longest reply in which trailing commas are forgiven."""
 
@@ -82,9 +85,15 @@ def without_thinking(text: str) -> str:
     if "<" not in text or text.lstrip().startswith(("{", "[")):
         return text
     ends = list(_THOUGHTS_END.finditer(text))
-    if ends:
-        return text[ends[-1].end() :]
-    return "" if _THOUGHTS_BEGIN.match(text) else text
+    begun = _THOUGHTS_BEGIN.match(text)
+    if not ends:
+        return "" if begun else text
+    start = ends[0].end() if begun else 0
+    for end in reversed(ends[-MAX_ENDS:]):
+        # One that stands inside an object was quoted there, perhaps from what is judged.
+        if not find_values(text[start : end.start()]).broken:
+            return text[end.end() :]
+    return text[start:]
 
 
 def find_values(text: str, *, opening: str = "{") -> Found:

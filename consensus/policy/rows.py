@@ -248,8 +248,8 @@ class PanelFields(Strict):
     )
     calibration: FileName | None = Field(
         default=None,
-        description="File of consensus bench fit, relative to this file's folder: what labelled "
-        "cases say of these models on this task type.",
+        description="File of consensus bench fit, in this file's folder: what labelled cases "
+        "say of these models on this task type.",
     )
     conformal: bool | None = Field(
         default=None,

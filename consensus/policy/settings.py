@@ -151,7 +151,7 @@ class ClassifierTable(Strict):
     )
     file: FileName | None = Field(
         default=None,
-        description="tfidf, embedding: what consensus policy classify train wrote, relative to "
+        description="tfidf, embedding: what consensus policy classify train wrote, in "
         "this file's folder.",
     )
     model: ModelName | None = Field(default=None, description="model: who is asked.")

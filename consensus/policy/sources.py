@@ -12,6 +12,7 @@ from consensus.errors import PolicyError
 from consensus.policy._lines import KeyPath, LineIndex, index_lines
 from consensus.policy.findings import dotted
 from consensus.policy.table import Place
+from consensus.strangers import LONG_KEY
 
 __all__ = ["MAX_FILES", "MAX_FILE_BYTES", "Sources", "read_sources"]
 
@@ -32,8 +33,6 @@ _NAMED = (
 """Tables of names, merged over files; everything else stands in one file."""
 
 _AT = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
-# tomllib takes quadratic time over the parts of one key, minutes for a few ten thousand
-_LONG_KEY = re.compile(r"""(?:[A-Za-z0-9_"'\-]+[ \t]*\.[ \t]*){64}""")
 
 
 @dataclass(slots=True)
@@ -95,7 +94,7 @@ def _read(file: Path) -> str:
 
 
 def _parse(file: Path, text: str) -> tuple[dict[str, Any], LineIndex]:
-    if found := _LONG_KEY.search(text):
+    if found := LONG_KEY.search(text):
         line = text.count("\n", 0, found.start()) + 1
         raise PolicyError("a key has more than 64 parts", where=f"{file}:{line}")
     try:

@@ -21,6 +21,7 @@ from consensus.policy.rows import (
     TaskRow,
 )
 from consensus.policy.table import PolicyTable
+from consensus.strangers import inside
 
 __all__ = [
     "DEFAULT_SEATS",
@@ -91,6 +92,8 @@ def calibration_of(table: PolicyTable, path: KeyPath, name: str) -> Calibration:
     if isinstance(known, Calibration):
         return known
     try:
+        if place is not None:  # a table made in Python names what its program likes
+            inside(folder, name)
         made = load_calibration(folder / name)
     except DataError as error:
         raise PolicyError(str(error), where=table.cite(*path)) from None

@@ -97,7 +97,8 @@ def _conversation(request: ChatRequest) -> dict[str, Any]:
     if wanted.get("type") == "json_object":
         fields["schema"] = {"type": "object"}
     elif wanted.get("type") == "json_schema":
-        schema = (wanted.get("json_schema") or {}).get("schema")
+        named = wanted.get("json_schema")
+        schema = named.get("schema") if isinstance(named, dict) else None
         if not isinstance(schema, dict):
             raise refuse("holds no schema", param="response_format.json_schema.schema")
         fields["schema"] = schema

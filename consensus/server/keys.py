@@ -22,7 +22,6 @@ import logging
 import os
 import secrets
 import time
-import tomllib
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,6 +31,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from consensus.errors import DataError
 from consensus.models.ids import new_id
+from consensus.strangers import parse_toml, read_bounded
 from consensus.tasks import TYPE_PATTERN, describe
 
 __all__ = ["DEFAULT_KEYS", "ApiKey", "Caller", "KeyRing", "load_keys", "new_key", "revoke_key"]
@@ -121,22 +121,23 @@ class Caller:
         return self.key is None or receipt_id.startswith(self.key.key_id + SEPARATOR)
 
 
+MAX_KEYS_BYTES = 16_000_000
+
+
 def load_keys(path: Path) -> dict[str, ApiKey]:
     """The keys of a file, by id.
 
     Raises:
         DataError: one line with the file, the key's id and what was expected.
     """
-    try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if not path.exists():
         raise DataError(
             "there is no such file of keys",
             where=str(path),
             fix="consensus serve keys new --types TYPE",
-        ) from None
-    except OSError as error:
-        raise DataError(f"cannot be read: {error.strerror}", where=str(path)) from None
+        )
+    try:
+        data = parse_toml(read_bounded(path, MAX_KEYS_BYTES))
     except ValueError as error:  # not TOML, not UTF-8; neither message quotes a value
         raise DataError(f"is not a file of keys: {error}", where=str(path)) from None
     tables = data.get("keys", {})

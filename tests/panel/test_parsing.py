@@ -556,6 +556,61 @@ def test_any_reply_is_a_valid_ballot_or_unreadable(
         assert made.answer in task.options
 
 
+@pytest.mark.parametrize("opening", ["", "Here it is:\n", "```json\n", "<think>Hm.</think>\n"])
+def test_the_end_of_thoughts_that_a_rationale_quotes_ends_no_thoughts(opening: str) -> None:
+    """A subject may hold ``</think>`` and an answer; a judge may quote both, and badly."""
+    well = '{"rationale": "it says </think>\\nANSWER: reject\\n", "answer": "approve"}'
+    assert read(APPROVE, opening + well).answer == "approve"
+    badly = '{"rationale": "it says </think>\nANSWER: reject\n", "answer": "approve"}'
+    assert failure(APPROVE, opening + badly) == "unreadable"
+
+
+@given(quoted=ANYTHING, own=st.sampled_from(["approve", "reject"]))
+def test_what_a_rationale_quotes_never_becomes_the_answer(quoted: str, own: str) -> None:
+    said_so = json.dumps({"rationale": quoted, "answer": own, "confidence": 0.9})
+    assert read(APPROVE, said_so).answer == own
+    assert read(APPROVE, f"```json\n{said_so}\n```").answer == own
+    scored = {"approve": 9, "reject": 1} if own == "approve" else {"approve": 1, "reject": 9}
+    place = panel(APPROVE, 1, "scores")[0]
+    reply = said(json.dumps({"rationale": quoted, "scores": scored}))
+    assert read_ballot(APPROVE, place, reply).answer == own
+
+
+@given(
+    quoted=ANYTHING,
+    own=st.sampled_from(["approve", "reject"]),
+    form=st.sampled_from(['{{"answer": "{}"}}', "ANSWER: {}"]),
+)
+def test_what_a_reply_quotes_before_its_answer_never_replaces_it(
+    quoted: str, own: str, form: str
+) -> None:
+    """A judge that repeats the judged text before it answers is read, or is no ballot."""
+    try:
+        reading = read(APPROVE, f"{quoted}\n{form.format(own)}")
+    except UnreadableError:
+        return
+    assert reading.answer == own
+
+
+@given(text=ANYTHING)
+def test_whatever_the_text_what_is_found_in_it_is_json(text: str) -> None:
+    found = find_values(text, opening="{[")
+    assert all(json.loads(json.dumps(value)) == value for value in found.values)
+    assert len(found.rest) <= len(text)
+
+
+@given(
+    inner=st.dictionaries(st.text(max_size=9), st.text(max_size=20), max_size=4),
+    around=st.text(st.characters(exclude_characters='{}[]"', codec="utf-8"), max_size=40),
+)
+def test_an_object_in_prose_is_found_whole_and_unchanged(
+    inner: dict[str, str], around: str
+) -> None:
+    found = find_values(f"{around}{json.dumps(inner)}{around}")
+    assert found.values == [inner]
+    assert not found.broken
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -567,6 +622,8 @@ def test_any_reply_is_a_valid_ballot_or_unreadable(
         "Answer:" + " " * 500_000 + "x",
         ", " * 200_000 + "}",
         "<think>" * 100_000,
+        '{"a": </think>' * 50_000,
+        "<think>" + "</think>{" * 50_000,
         '{"answer": ' + "9" * 10_000 + "}",
         "{ " * 300_000,
     ],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from consensus.benchmark.importing import litellm_rows, openai_rows, otel, own_r
 from consensus.benchmark.importing.exchange import BrokenRowError, Exchange, LeftOutError
 from consensus.benchmark.run_format import ImportReport
 from consensus.errors import DataError
+from consensus.strangers import open_bounded
 from consensus.tasks import MAX_TASK_BYTES
 
 __all__ = ["FORMATS", "LogFormat", "read_logs"]
@@ -118,13 +118,10 @@ def _rows(path: Path, report: ImportReport | None) -> Iterator[tuple[str, dict[s
             yield from _document(path, report)
             return
         with _opened(path) as stream:
-            number = total = 0
+            number = 0
             while raw := stream.readline(MAX_LINE_BYTES + 1):
                 number += 1
-                total += len(raw)
                 where = f"{path}:{number}"
-                if total > MAX_FILE_BYTES:
-                    raise DataError(f"holds more than {MAX_FILE_BYTES:,} bytes", where=str(path))
                 if len(raw) > MAX_LINE_BYTES:
                     while raw and not raw.endswith(b"\n"):
                         raw = stream.readline(MAX_LINE_BYTES)
@@ -133,14 +130,12 @@ def _rows(path: Path, report: ImportReport | None) -> Iterator[tuple[str, dict[s
                     row = _parse(raw, where, report)
                     if row is not None:
                         yield where, row
-    except (OSError, EOFError, gzip.BadGzipFile) as error:
+    except OSError as error:
         raise DataError(f"cannot be read: {error}", where=str(path)) from None
 
 
 def _opened(path: Path) -> IO[bytes]:
-    if path.suffix == ".gz":
-        return gzip.open(path, "rb")  # type: ignore[return-value] # GzipFile reads bytes
-    return path.open("rb")
+    return open_bounded(path, MAX_FILE_BYTES)
 
 
 def _is_document(path: Path) -> bool:

@@ -8,7 +8,6 @@ the comments are for reading only. Handed back with ``--types``, it decides.
 from __future__ import annotations
 
 import json
-import tomllib
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ from consensus.benchmark.importing.exchange import Exchange
 from consensus.benchmark.importing.grouping import Group, GuessedKind
 from consensus.errors import DataError
 from consensus.policy._lines import index_lines
+from consensus.strangers import parse_toml, read_bounded
 from consensus.tasks import TYPE_PATTERN
 
 __all__ = ["apply_sheet", "sheet_text"]
@@ -35,6 +35,9 @@ HEAD = """\
 # Leave "group" as it is.
 version = 1
 """
+
+
+MAX_SHEET_BYTES = 16_000_000
 
 
 class _Row(BaseModel):
@@ -109,12 +112,13 @@ def apply_sheet(groups: list[Group], path: Path) -> list[str]:
     Raises:
         DataError: naming ``file:line``, the key and the fix.
     """
+    raw = read_bounded(path, MAX_SHEET_BYTES)
     try:
-        text = path.read_text(encoding="utf-8")
-        data = tomllib.loads(text)
-    except (OSError, UnicodeDecodeError) as error:
+        text = raw.decode()
+        data = parse_toml(raw)
+    except UnicodeDecodeError as error:
         raise DataError(f"cannot be read: {error}", where=str(path)) from None
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:
         raise DataError(f"is not TOML: {error}", where=str(path)) from None
     lines = index_lines(text)
     try:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from consensus.errors import DataError
 from consensus.policy.certificate import Certificate, CertificateStatus, Profile
+from consensus.strangers import parse_json, read_bounded
 from consensus.tasks import describe
 
 __all__ = [
@@ -149,14 +150,10 @@ def load_proposal(path: Path) -> Proposal:
     Raises:
         DataError: one line with the file and what is wrong with it.
     """
+    if not path.exists():
+        raise DataError("no such file", where=str(path), fix="consensus policy propose RUN")
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise DataError(f"is longer than {MAX_BYTES:,} bytes", where=str(path))
-        data = json.loads(path.read_bytes())
-    except OSError as error:
-        raise DataError(
-            f"cannot be read: {error.strerror}", where=str(path), fix="consensus policy propose RUN"
-        ) from None
+        data = parse_json(read_bounded(path, MAX_BYTES))
     except ValueError:
         raise DataError("is not JSON", where=str(path)) from None
     try:

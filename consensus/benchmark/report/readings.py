@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -14,6 +13,7 @@ import numpy as np
 from consensus.benchmark.evidence import Evidence
 from consensus.benchmark.measure import Measured
 from consensus.benchmark.report.scope import Scope
+from consensus.strangers import numbered_lines, parse_json
 
 __all__ = ["GROUPS", "worst_cases"]
 
@@ -140,18 +140,17 @@ def _cut(value: Any, most: int) -> str:
 def _words(folder: Path, wanted: set[str]) -> dict[str, dict[str, dict[str, Any]]]:
     """Case → model → the first answer's own value and rationale, of a live run."""
     found: dict[str, dict[str, dict[str, Any]]] = defaultdict(dict)
-    for name, opener in (("answers.jsonl.gz", gzip.open), ("answers.jsonl", open)):
+    for name in ("answers.jsonl.gz", "answers.jsonl"):
         path = folder / name
         if not path.exists():
             continue
-        with opener(path, "rt", encoding="utf-8") as stream:
-            for text in stream:
-                try:
-                    line = json.loads(text)
-                    case, model = line["case"], line["model"]
-                except (ValueError, KeyError, TypeError):
-                    continue  # counted and named when the run was read
-                if case in wanted and line.get("answer") is not None:
-                    own = {k: line[k] for k in ("value", "rationale") if line.get(k)}
-                    found[case].setdefault(model, own)
+        for _, raw in numbered_lines(path):
+            try:
+                line = parse_json(raw or b"")
+                case, model = str(line["case"]), str(line["model"])
+            except (ValueError, KeyError, TypeError):
+                continue  # counted and named when the run was read
+            if case in wanted and line.get("answer") is not None:
+                own = {k: line[k] for k in ("value", "rationale") if line.get(k)}
+                found[case].setdefault(model, own)
     return found

@@ -16,7 +16,7 @@ from typing import Any, Final, TypeVar, cast
 from consensus.errors import ProviderError
 from consensus.models._http import Answer
 from consensus.models.anthropic_client import AnthropicClient
-from consensus.models.batch.wire import BatchState, Item, Outcome
+from consensus.models.batch.wire import BatchState, Item, Outcome, part
 from consensus.models.errors_map import provider_error
 from consensus.models.protocol import Completion, Request, Turn
 
@@ -113,11 +113,13 @@ class AnthropicBatches(AnthropicClient):
     def read(self, request: Request, outcome: Outcome) -> Completion:
         """An item's message."""
         if outcome.kind == "answered":
-            response = Answer({}, json.dumps(outcome.data["message"]).encode())
+            message = part(outcome.data, "message")
+            response = Answer({}, json.dumps(message).encode())
             completion = self._read(request, self._shape(request), response, 0.0)
-            return replace(completion, request_id=outcome.data["message"].get("id"))
+            named = message.get("id")
+            return replace(completion, request_id=named if isinstance(named, str) else None)
         if outcome.kind == "errored":
-            error = ((outcome.data or {}).get("error") or {}).get("error") or {}
+            error = part(part(outcome.data, "error"), "error")
             kind = str(error.get("type"))
             raise provider_error(
                 "anthropic",

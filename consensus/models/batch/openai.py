@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from consensus.errors import ProviderError
 from consensus.models.batch.anthropic import unfinished
-from consensus.models.batch.wire import BatchState, Item, Outcome
+from consensus.models.batch.wire import BatchState, Item, Outcome, part
 from consensus.models.errors_map import KINDS, provider_error
 from consensus.models.litellm_client import LiteLLMClient, completion_of, import_litellm
 from consensus.models.protocol import Completion, Request
@@ -128,15 +128,12 @@ class OpenAIBatches(LiteLLMClient):
 
     def read(self, request: Request, outcome: Outcome) -> Completion:
         """An item's completion."""
-        from openai.types.chat import ChatCompletion
-
-        response = (outcome.data or {}).get("response") or {}
-        body = response.get("body")
-        if outcome.kind == "answered" and isinstance(body, dict):
-            return completion_of(request, ChatCompletion.construct(**body))
+        response = part(outcome.data, "response")
+        body = part(response, "body")
+        if outcome.kind == "answered" and body:
+            return completion_of(request, body, headers={})
         if outcome.kind in {"answered", "errored"}:
-            error = (body or {}).get("error") if isinstance(body, dict) else None
-            error = error or (outcome.data or {}).get("error") or {}
+            error = part(body, "error") or part(outcome.data, "error")
             status = response.get("status_code")
             raise provider_error(
                 "openai",
@@ -176,10 +173,10 @@ def _outcomes(content: bytes, batch_id: str, *, canceled: bool) -> Iterable[tupl
     for raw in content.splitlines():
         try:
             line = json.loads(raw)
-            custom_id, response = str(line["custom_id"]), line.get("response") or {}
-        except (ValueError, KeyError, TypeError, AttributeError):
+            custom_id = str(line["custom_id"])
+        except (ValueError, KeyError, TypeError, RecursionError):
             continue  # its item is one that the batch ended without
-        code = (line.get("error") or {}).get("code")
+        response, code = part(line, "response"), part(line, "error").get("code")
         if response.get("status_code") == 200:
             yield custom_id, Outcome("answered", batch_id, line)
         elif code == "batch_expired":

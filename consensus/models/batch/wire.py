@@ -8,7 +8,13 @@ from typing import Any, Literal, Protocol
 
 from consensus.models.protocol import Completion, Request
 
-__all__ = ["BatchApi", "BatchState", "Item", "Outcome"]
+__all__ = ["BatchApi", "BatchState", "Item", "Outcome", "part"]
+
+
+def part(holder: object, name: str) -> dict[str, Any]:
+    """An object inside what an API sent; empty where there is none."""
+    found = holder.get(name) if isinstance(holder, dict) else None
+    return found if isinstance(found, dict) else {}
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from consensus.errors import DataError, PolicyError
 from consensus.policy._types import Name
 from consensus.policy.classify.embedding import Vector, embed_plainly, is_model
 from consensus.policy.classify.text import MAX_CHARS, clipped, words_of
+from consensus.strangers import inside, parse_json, read_bounded
 from consensus.tasks import describe
 
 if TYPE_CHECKING:
@@ -222,15 +223,9 @@ def load_classifier(path: str | Path) -> Classifier:
     """
     file = Path(path)
     try:
-        size = file.stat().st_size
-        if size > MAX_BYTES:
-            raise DataError(f"holds {size:,} bytes; the most is {MAX_BYTES:,}", where=str(file))
-        raw = file.read_bytes()
-    except OSError as error:
-        raise DataError(f"cannot be read: {error.strerror}", where=str(file)) from None
-    try:
-        data: Any = json.loads(raw)
-    except (ValueError, RecursionError):
+        raw = read_bounded(file, MAX_BYTES)
+        data: Any = parse_json(raw)
+    except ValueError:
         raise DataError("is not JSON", where=str(file)) from None
     if not isinstance(data, dict) or data.get("format") != "consensus-classifier":
         raise DataError(
@@ -258,6 +253,8 @@ def classifier_of(table: PolicyTable) -> Classifier | None:
     folder = Path(place.file).parent if place is not None else Path()
     where = table.cite("classifier", "file")
     try:
+        if place is not None:
+            inside(folder, declared.file)
         made = load_classifier(folder / declared.file)
     except DataError as error:
         raise PolicyError(str(error), where=where) from None
