@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export LITELLM_LOCAL_MODEL_COST_MAP := True
 
-.PHONY: help demo test check lint types contracts wheel study bench-speed bench-serving bench-mutation clean
+.PHONY: help demo test check lint types contracts wheel study bench-speed bench-serving bench-mutation bench-load clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -54,6 +54,10 @@ bench-serving: $(STAMP) ## several serving processes under faults, one killed
 
 bench-mutation: $(STAMP) ## wrong edits to the code that decides: how many the tests notice
 	$(BIN)/python -m benchmarks.reliability mutation --sample 500 --seed 7 --write
+
+bench-load: $(STAMP) ## ten thousand decisions in flight at once, and an hour of service compressed
+	$(BIN)/python -m benchmarks.reliability load --write
+	$(BIN)/python -m benchmarks.reliability soak --write
 
 clean:
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis

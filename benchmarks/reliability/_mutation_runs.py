@@ -3,8 +3,7 @@
 Two ways. *Swapped*: pytest has collected, everything of ours is imported, and the fork gives the
 one function that the mutant changes its new code; nothing is imported again, so this is quick.
 *Imported*: the fork comes from a process that has never imported ``consensus`` and puts the mutant
-in its module's place before anything does; that serves what runs at import, and is the last word
-on whatever outlived the first way.
+in its module's place before anything does; that serves what runs at import.
 """
 
 from __future__ import annotations

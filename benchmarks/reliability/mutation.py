@@ -171,7 +171,7 @@ class Run:
                 os._exit(0)
             if os.waitpid(child, 0)[1]:
                 raise SystemExit("the quick runs ended badly")
-        self._through(self._waiting(), runs.imported, keep=("killed", "timeout", "survived"))
+        self._through(self._waiting(), runs.imported)
         return self.fates.read()
 
     def _waiting(self) -> list[Mutant]:
@@ -179,13 +179,12 @@ class Run:
         return [one for one in self.mutants if one not in done]
 
     def _swapped(self, session: pytest.Session) -> None:
-        self._through(self._waiting(), runs.Swapping(session), keep=("killed", "timeout"))
+        self._through(self._waiting(), runs.Swapping(session))
 
     def _through(
         self,
         waiting: list[Mutant],
         way: Callable[[Mutant | None, Sequence[str]], runs.Ended],
-        keep: Sequence[runs.Fate],
     ) -> None:
         if not waiting:
             return
@@ -202,7 +201,7 @@ class Run:
                 verdict = fork.verdict()
                 if verdict is not None:
                     del running[one]
-                    if verdict.fate is not None and verdict.fate in keep:
+                    if verdict.fate is not None:
                         self.fates.add(one, verdict.fate, verdict.by)
                     left = len(waiting) + len(running)
                     spent = time.monotonic() - began
