@@ -64,7 +64,7 @@ def main(arguments: list[str]) -> int:
     chosen = parser.parse_args(arguments)
     os.chdir(ROOT)
     os.environ |= {"CI": "true", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    mutants = _sample(chosen.sample, chosen.seed, chosen.only)
+    mutants = sample(chosen.sample, chosen.seed, chosen.only)
     chosen.work.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         os.environ["PYTEST_DEBUG_TEMPROOT"] = folder
@@ -86,7 +86,7 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _sample(size: int, seed: int, only: str | None) -> list[Mutant]:
+def sample(size: int, seed: int, only: str | None) -> list[Mutant]:
     """Those with the least hashes, so that a change of one file leaves the draw from others."""
     drawn: list[tuple[str, Mutant]] = []
     for file in MUTATED:
