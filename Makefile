@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export LITELLM_LOCAL_MODEL_COST_MAP := True
 
-.PHONY: help demo test check lint types contracts wheel study bench-speed bench-serving bench-mutation bench-attack bench-fuzz clean
+.PHONY: help demo test check lint types contracts wheel study bench-speed bench-serving bench-mutation bench-load bench-attack bench-fuzz clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -62,6 +62,10 @@ bench-attack: $(STAMP) ## judged texts that try to steer the judge, on real loca
 
 bench-fuzz: $(STAMP) ## every reader of strangers' replies and files, coverage-guided
 	$(BIN)/python -m benchmarks.reliability fuzz --seconds 180 --write
+
+bench-load: $(STAMP) ## ten thousand decisions in flight at once, and an hour of service compressed
+	$(BIN)/python -m benchmarks.reliability load --write
+	$(BIN)/python -m benchmarks.reliability soak --write
 
 clean:
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -3,8 +3,7 @@
 Two ways. *Swapped*: pytest has collected, everything of ours is imported, and the fork gives the
 one function that the mutant changes its new code; nothing is imported again, so this is quick.
 *Imported*: the fork comes from a process that has never imported ``consensus`` and puts the mutant
-in its module's place before anything does; that serves what runs at import, and is the last word
-on whatever outlived the first way.
+in its module's place before anything does; that serves what runs at import.
 """
 
 from __future__ import annotations
@@ -84,7 +83,7 @@ class Swapping:
 
     def __call__(self, mutant: Mutant | None, tests: Sequence[str]) -> Ended:
         """In a fork: put a mutant's code in place and run tests until one fails."""
-        if mutant is not None and not self._swap(mutant):
+        if mutant is not None and not self.swap(mutant):
             return NOT_HERE, ""
         items = [self.items[name] for name in tests]
         for item, after in zip(items, [*items[1:], None], strict=True):
@@ -93,7 +92,7 @@ class Swapping:
                 return 1, item.nodeid
         return 0, ""
 
-    def _swap(self, mutant: Mutant) -> bool:
+    def swap(self, mutant: Mutant) -> bool:
         """Give the living functions of a file its code; False where that changes none."""
         path = str(ROOT / mutant.path)
         source = Path(path).read_text(encoding="utf-8")

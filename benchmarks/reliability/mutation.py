@@ -65,7 +65,7 @@ def main(arguments: list[str]) -> int:
     chosen = parser.parse_args(arguments)
     os.chdir(ROOT)
     os.environ |= {"CI": "true", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    mutants = _sample(chosen.sample, chosen.seed, chosen.only)
+    mutants = sample(chosen.sample, chosen.seed, chosen.only)
     chosen.work.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         os.environ["PYTEST_DEBUG_TEMPROOT"] = folder
@@ -83,7 +83,7 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _sample(size: int, seed: int, only: str | None) -> list[Mutant]:
+def sample(size: int, seed: int, only: str | None) -> list[Mutant]:
     """Those with the least hashes, so that a change of one file leaves the draw from others."""
     drawn: list[tuple[str, Mutant]] = []
     for file in MUTATED:
@@ -168,7 +168,7 @@ class Run:
                 os._exit(0)
             if os.waitpid(child, 0)[1]:
                 raise SystemExit("the quick runs ended badly")
-        self._through(self._waiting(), runs.imported, keep=("killed", "timeout", "survived"))
+        self._through(self._waiting(), runs.imported)
         return self.fates.read()
 
     def _waiting(self) -> list[Mutant]:
@@ -176,13 +176,12 @@ class Run:
         return [one for one in self.mutants if one not in done]
 
     def _swapped(self, session: pytest.Session) -> None:
-        self._through(self._waiting(), runs.Swapping(session), keep=("killed", "timeout"))
+        self._through(self._waiting(), runs.Swapping(session))
 
     def _through(
         self,
         waiting: list[Mutant],
         way: Callable[[Mutant | None, Sequence[str]], runs.Ended],
-        keep: Sequence[runs.Fate],
     ) -> None:
         if not waiting:
             return
@@ -199,7 +198,7 @@ class Run:
                 verdict = fork.verdict()
                 if verdict is not None:
                     del running[one]
-                    if verdict.fate is not None and verdict.fate in keep:
+                    if verdict.fate is not None:
                         self.fates.add(one, verdict.fate, verdict.by)
                     left = len(waiting) + len(running)
                     spent = time.monotonic() - began

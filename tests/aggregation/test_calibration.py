@@ -142,7 +142,7 @@ def test_no_neighbouring_temperature_has_a_lower_loss() -> None:
     p, z = overconfident(300, 5)
 
     def loss(t: float) -> float:
-        return cal.log_loss(tempered(p, t), z) * len(z) + 0.5 * np.log(t) ** 2
+        return float(cal.log_loss(tempered(p, t), z) * len(z) + 0.5 * np.log(t) ** 2)
 
     t = cal.fit_temperature(p, z, spread=1.0)
     assert loss(t) <= min(loss(t * 1.001), loss(t / 1.001))
