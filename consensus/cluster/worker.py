@@ -107,7 +107,9 @@ class Worker:
         else:
             there = ledger_path(policy=policy)
             place = there.url if isinstance(there, LedgerServer) else there
-        engine = RunEngine(policy, prompts=prompts, ledger=place, processes=setup.processes)
+        engine = RunEngine(
+            policy, prompts=prompts, ledger=place, processes=setup.processes, dedicated=True
+        )
         setup.shipment.check(engine)
         where = "" if engine.ledger is None else engine.ledger.where
         if setup.ledger is None and where != setup.ledger_server:
