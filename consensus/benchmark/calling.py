@@ -20,8 +20,8 @@ from consensus.errors import (
 )
 from consensus.models.context import CallContext
 from consensus.models.gateway import Gateway
+from consensus.models.hashing import request_key
 from consensus.models.protocol import Budget, CallRecord, Completion, Deadline, Request
-from consensus.models.tape import request_key
 from consensus.oracles import Oracle
 from consensus.panel.asking import Caller, ask
 from consensus.panel.book import PromptBook

@@ -18,9 +18,9 @@ from consensus.benchmark.paid import PaidAnswers
 from consensus.benchmark.plan import Job
 from consensus.benchmark.suites import Suite
 from consensus.models.factory import ProviderSettings, provider_of
+from consensus.models.hashing import request_key
 from consensus.models.prices import PriceBook
 from consensus.models.protocol import Request
-from consensus.models.tape import request_key
 from consensus.oracles import Rubric
 from consensus.panel.answers import is_token_ballot
 from consensus.panel.book import PromptBook

@@ -30,10 +30,10 @@ from consensus.benchmark.suites import Suite
 from consensus.errors import DataError, SuiteError
 from consensus.models.factory import ClientFactory, provider_of
 from consensus.models.gateway import Gateway
+from consensus.models.hashing import request_key
 from consensus.models.prices import PriceBook
 from consensus.models.protocol import ModelClient
 from consensus.models.sharing import Sharing
-from consensus.models.tape import request_key
 from consensus.oracles import PythonOracle, Rubric
 from consensus.panel.book import PromptBook
 from consensus.panel.rendering import render

@@ -24,8 +24,8 @@ from consensus.cluster.shipping import pack
 from consensus.errors import ConsensusError, DataError
 from consensus.models.context import CallContext
 from consensus.models.factory import provider_of
+from consensus.models.hashing import request_key
 from consensus.models.protocol import CallRecord, Completion, Request
-from consensus.models.tape import request_key
 from consensus.oracles import Rubric
 from consensus.orchestrators.together import in_order
 

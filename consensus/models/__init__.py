@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from consensus.models.breaker import Breaker, BreakerSettings
     from consensus.models.factory import ClientFactory, ProviderSettings, provider_of
     from consensus.models.gateway import CallContext, Gateway
+    from consensus.models.hashing import request_key
     from consensus.models.ids import new_id
     from consensus.models.limits import ProviderLimits
     from consensus.models.prices import ModelPrice, PriceBook
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
         Tape,
         completion_from_json,
         completion_to_json,
-        request_key,
     )
 
 __all__ = [
@@ -96,8 +96,8 @@ _HOMES = {
         "Tape",
         "completion_from_json",
         "completion_to_json",
-        "request_key",
     ),
+    "hashing": ("request_key",),
 }
 _LAZY = {name: home for home, names in _HOMES.items() for name in names}
 

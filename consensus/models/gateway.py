@@ -23,18 +23,12 @@ from consensus.models._lanes import Hop, Lanes
 from consensus.models.breaker import BreakerSettings
 from consensus.models.context import CallContext
 from consensus.models.factory import ClientFactory, ProviderSettings
+from consensus.models.hashing import request_digest, request_key
 from consensus.models.ids import new_id
 from consensus.models.limits import ProviderLimits
 from consensus.models.protocol import CallRecord, CallSink, Completion, Request
 from consensus.models.retry import RetryPolicy
-from consensus.models.tape import (
-    CompletionSource,
-    Paid,
-    PaidSource,
-    Tape,
-    request_digest,
-    request_key,
-)
+from consensus.models.tape import CompletionSource, Paid, PaidSource, Tape
 
 if TYPE_CHECKING:
     from consensus.models.prices import PriceBook

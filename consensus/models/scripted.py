@@ -39,8 +39,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from consensus.ballots import Usage
 from consensus.errors import DataError, FailureClass, ProviderError
 from consensus.models._filling import Dice, fill
+from consensus.models.hashing import request_key
 from consensus.models.protocol import Completion, Request
-from consensus.models.tape import request_key
 from consensus.strangers import parse_json, parse_toml, read_bounded
 from consensus.tasks import describe
 

@@ -20,8 +20,9 @@ from consensus.benchmark.runs import Run
 from consensus.cluster.asker import Asker, AskerSetup, Ended, Question
 from consensus.cluster.bench import RunOnRay, _groups
 from consensus.cluster.shipping import pack
+from consensus.models.hashing import request_key
 from consensus.models.protocol import Completion
-from consensus.models.tape import Paid, request_key
+from consensus.models.tape import Paid
 from consensus.oracles import Rubric
 from consensus.panel.rendering import render
 from tests.benchmark.suite_fixtures import (

@@ -30,6 +30,7 @@ from consensus.models import retry
 from consensus.models.breaker import BreakerSettings
 from consensus.models.factory import ClientFactory, ProviderSettings
 from consensus.models.gateway import CallContext, Gateway
+from consensus.models.hashing import request_key
 from consensus.models.limits import ProviderLimits
 from consensus.models.prices import PriceBook
 from consensus.models.protocol import (
@@ -44,7 +45,7 @@ from consensus.models.protocol import (
 )
 from consensus.models.retry import RetryPolicy
 from consensus.models.scripted import Behaviour, Reply, ScriptedClient
-from consensus.models.tape import Paid, Tape, request_key
+from consensus.models.tape import Paid, Tape
 
 A, B, C = "acme/a", "acme/b", "other/c"
 TABLES = {
