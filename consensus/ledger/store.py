@@ -151,10 +151,16 @@ class Ledger:
         Waits for the first opening, and after a failure for a write that succeeds; else not.
         """
         writer = self._running()
-        if not writer.sound:
-            entry = Entry("work", _touch, asyncio.get_running_loop())
-            writer.put(entry)
-            await entry.wait()
+        if writer.sound:
+            return
+
+        def touch(connection: Connection) -> None:
+            if not writer.sound:  # of a hundred who wait, the first one looks
+                _touch(connection)
+
+        entry = Entry("work", touch, asyncio.get_running_loop())
+        writer.put(entry)
+        await entry.wait()
 
     async def record(self, call: CallRecord) -> None:
         """Keep one attempt; returns when it is committed.
