@@ -6,7 +6,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export LITELLM_LOCAL_MODEL_COST_MAP := True
 
-.PHONY: help demo test check lint types contracts wheel study bench-speed bench-serving bench-mutation bench-load bench-attack bench-fuzz clean
+.PHONY: help demo test check lint types contracts wheel study bench-speed bench-serving bench-mutation \
+	bench-load bench-attack bench-fuzz bench-faults bench-crash bench-cancellation bench-reliability clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -66,6 +67,17 @@ bench-fuzz: $(STAMP) ## every reader of strangers' replies and files, coverage-g
 bench-load: $(STAMP) ## ten thousand decisions in flight at once, and an hour of service compressed
 	$(BIN)/python -m benchmarks.reliability load --write
 	$(BIN)/python -m benchmarks.reliability soak --write
+
+bench-faults: $(STAMP) ## 20,000 calls of a provider that does everything wrong
+	$(BIN)/python -m benchmarks.reliability faults --calls 20000 --seed 7 --write
+
+bench-crash: $(STAMP) ## kill -9 two hundred times; full disks (needs root)
+	$(BIN)/python -m benchmarks.reliability crash --kills 200 --seed 7 --write
+
+bench-cancellation: $(STAMP) ## decide cancelled at a thousand random moments
+	$(BIN)/python -m benchmarks.reliability cancellation --points 1000 --seed 7 --write
+
+bench-reliability: bench-faults bench-crash bench-cancellation ## these three
 
 clean:
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis

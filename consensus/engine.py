@@ -354,6 +354,8 @@ class Engine:
         decision_id, earlier = own.decision_id, own.earlier
         if frontier is not None:
             setup.prices.price(frontier)
+        if self._ledger is not None:
+            await self._ledger.ready()
         task, way, spent = await self._routed(setup, task, own)
         named = (*way.models, *graders(setup.table, way), *([frontier] if frontier else ()))
         await self._prepare(setup, named)

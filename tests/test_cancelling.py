@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.reliability._cancelling import sockets
 from consensus.engine import Engine
 from consensus.models.protocol import Request
 from consensus.models.scripted import Reply
@@ -69,17 +70,6 @@ def held(engine: Engine) -> list[tuple[str, int, int]]:
         for model, lane in lanes.items()
         if lane.limits.active or lane.limits.waiting
     ]
-
-
-def sockets() -> int:
-    """Sockets that this process has open."""
-    found = 0
-    for entry in Path("/proc/self/fd").iterdir():
-        try:
-            found += str(entry.readlink()).startswith("socket:")
-        except OSError:  # the one with which the folder itself is read
-            continue
-    return found
 
 
 @pytest.mark.parametrize(

@@ -229,8 +229,8 @@ async def test_nothing_runs_on_after_a_cancelled_decision(tmp_path: Path) -> Non
     engine, client = engine_of(tmp_path, VOTE, lambda request: Reply("approve", latency_s=5.0))
     async with engine:
         running = asyncio.create_task(engine.decide(REFUND, frontier="scripted/f"))
-        await asyncio.sleep(0.1)
-        assert client.in_flight == 6
+        while client.in_flight < 6:  # noqa: ASYNC110 - the client tells nobody
+            await asyncio.sleep(0.001)
         before = asyncio.all_tasks()
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -346,3 +346,32 @@ async def test_decisions_that_start_together_all_wait_for_the_library_and_not_in
     assert client.loads == 2
     assert {d.outcome for d in decisions} == {"approve"}
     assert not any(d.failures for d in decisions)
+
+
+async def test_nothing_is_asked_and_paid_for_where_no_ledger_can_be_opened(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    engine, client = engine_of(tmp_path, VOTE, None, ledger=tmp_path / "file/ledger.db")
+    async with engine:
+        with pytest.raises(LedgerError, match="Not a directory"):
+            await engine.decide(REFUND)
+    assert client.calls == 0
+
+
+async def test_after_a_record_was_lost_nothing_is_asked_until_one_can_be_kept(
+    tmp_path: Path,
+) -> None:
+    engine, client = engine_of(tmp_path, VOTE, None)
+    async with engine:
+        await engine.decide(REFUND)
+        before = client.calls
+        (tmp_path / "ledger.db").rename(tmp_path / "gone.db")
+        assert engine.ledger is not None
+        engine.ledger._database._look_again = 0.0  # type: ignore[attr-defined]
+        with pytest.raises(LedgerError, match="was removed"):
+            await engine.decide(REFUND)
+        paid = client.calls - before
+        with pytest.raises(LedgerError):
+            await engine.decide(REFUND)
+        assert client.calls == before + paid
+        (tmp_path / "gone.db").rename(tmp_path / "ledger.db")
+        assert (await engine.decide(REFUND)).receipt_id

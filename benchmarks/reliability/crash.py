@@ -19,7 +19,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections import defaultdict
+from dataclasses import asdict
 from pathlib import Path
 
 from benchmarks.reliability._full_disk import full_disk
@@ -39,16 +39,20 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--seed", type=int, default=7, help="which moments")
     parser.add_argument("--work", type=Path, default=ROOT / ".crash", help="what is done")
     parser.add_argument("--no-disk", action="store_true", help="without mounting anything")
+    parser.add_argument("--only", choices=(*JOBS, "disk"), help="one part, kept for later")
     parser.add_argument("--write", action="store_true", help="into benchmarks/RESULTS.md")
     given = parser.parse_args(arguments)
     work = given.work / f"{fingerprint()}-{given.seed}"
     work.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
-    reports = _kill(given.kills, given.seed, work / "jobs.jsonl")
-    lines = []
-    if not given.no_disk:
-        with tempfile.TemporaryDirectory(prefix="consensus-disk-") as name:
-            lines = full_disk(Path(name))
+    reports: list[Report] = []
+    for part in JOBS:
+        if given.only in (None, part):
+            wanted = round(given.kills * SHARES[part])
+            reports += _kill(part, wanted, given.seed, work / f"{part}.jsonl")
+    lines = [] if given.no_disk or given.only in JOBS else _disk(work / "disk.json")
+    if given.only is not None:
+        return 0
     text, broken = page(reports, lines, seed=given.seed, seconds=time.monotonic() - began)
     sys.stdout.write(f"{text}\n")
     if given.write:
@@ -56,30 +60,32 @@ def main(arguments: list[str]) -> int:
     return 1 if broken else 0
 
 
-def _kill(kills: int, seed: int, kept: Path) -> list[Report]:
-    """Job after job until each part has its kills; a job that was finished before is read."""
-    done: dict[str, list[Report]] = defaultdict(list)
+def _kill(part: str, wanted: int, seed: int, kept: Path) -> list[Report]:
+    """Job after job until the part has its kills; a job that was finished before is read."""
+    done: list[Report] = []
     if kept.exists():
-        for line in kept.read_text().splitlines():
-            report = Report(**json.loads(line))
-            done[report.part].append(report)
-    for part, job in JOBS.items():
-        wanted = round(kills * SHARES[part])
-        while (left := wanted - sum(report.kills for report in done[part])) > 0:
-            number = len(done[part])
-            draw = random.Random(f"{seed} {part} {number}")  # noqa: S311 - moments
-            folder = Path(tempfile.mkdtemp(prefix="consensus-crash-"))
-            try:
-                report = job(folder, number, min(left, A_JOB), draw)
-            finally:
-                shutil.rmtree(folder, ignore_errors=True)
-            done[part].append(report)
-            with kept.open("a") as file:
-                file.write(json.dumps(report.as_dict()) + "\n")
-            sys.stderr.write(f"\r{part}: {wanted - left + report.kills}/{wanted} kills   ")
-            sys.stderr.flush()
-    sys.stderr.write("\n")
-    return [report for part in JOBS for report in done[part]]
+        done = [Report(**json.loads(line)) for line in kept.read_text().splitlines()]
+    while (left := wanted - sum(report.kills for report in done)) > 0:
+        number = len(done)
+        draw = random.Random(f"{seed} {part} {number}")  # noqa: S311 - moments
+        folder = Path(tempfile.mkdtemp(prefix="consensus-crash-"))
+        try:
+            report = JOBS[part](folder, number, min(left, A_JOB), draw)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        done.append(report)
+        with kept.open("a") as file:
+            file.write(json.dumps(report.as_dict()) + "\n")
+        sys.stderr.write(f"{part}: {wanted - left + report.kills}/{wanted} kills\n")
+    return done
+
+
+def _disk(kept: Path) -> list[Line]:
+    """The full disks; what was found before is read."""
+    if not kept.exists():
+        with tempfile.TemporaryDirectory(prefix="consensus-disk-") as name:
+            kept.write_text(json.dumps([asdict(line) for line in full_disk(Path(name))]))
+    return [Line(**line) for line in json.loads(kept.read_text())]
 
 
 def page(reports: list[Report], disk: list[Line], *, seed: int, seconds: float) -> tuple[str, bool]:

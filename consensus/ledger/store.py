@@ -145,6 +145,23 @@ class Ledger:
 
     # -- keeping -----------------------------------------------------------------------------------
 
+    async def ready(self) -> None:
+        """Return once records can be kept, so that nothing is paid for that could not be.
+
+        Waits for the first opening, and after a failure for a write that succeeds; else not.
+        """
+        writer = self._running()
+        if writer.sound:
+            return
+
+        def touch(connection: Connection) -> None:
+            if not writer.sound:  # of a hundred who wait, the first one looks
+                _touch(connection)
+
+        entry = Entry("work", touch, asyncio.get_running_loop())
+        writer.put(entry)
+        await entry.wait()
+
     async def record(self, call: CallRecord) -> None:
         """Keep one attempt; returns when it is committed.
 
@@ -427,6 +444,16 @@ class Ledger:
 
 def _nothing(_: Connection) -> None:
     """Work that only needs the file to be open."""
+
+
+def _touch(connection: Connection) -> None:
+    """Work that changes nothing, and fails where nothing can be written."""
+    from sqlalchemy import update
+
+    from consensus.ledger.schema import meta
+
+    key, value = meta.c.key, meta.c.value
+    connection.execute(update(meta).where(key == "created_at").values(value=value))
 
 
 class NullLedger:

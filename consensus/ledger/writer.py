@@ -158,6 +158,7 @@ class Writer:
         keep_text: where false, answers are erased once their decision is kept.
 
     Attributes:
+        sound: whether the last write succeeded, or failed by one record's own fault.
         told: what somebody was told since the last commit of why it fails: a full disk under a
             hundred calls is one line and not a hundred.
     """
@@ -165,6 +166,7 @@ class Writer:
     def __init__(self, database: Database, *, group_s: float, keep_text: bool) -> None:
         self.stats = WriterStats()
         self.told: str | None = None
+        self.sound = False
         self._database = database
         self._group_s = group_s
         self._keep_text = keep_text
@@ -240,11 +242,13 @@ class Writer:
             done = False
             try:
                 connection = self._open()
+                self._database.check_place()
                 with connection.begin():
                     self._database.begin_work(connection)
                     entry.result = entry.payload(connection)
                     done = True
                 self.stats.commits += 1
+                self.sound = True
             except Exception as error:  # noqa: BLE001 - whoever waits is told; the thread lives on
                 lost = getattr(error, "connection_invalidated", False)
                 if lost:
@@ -262,6 +266,7 @@ class Writer:
             connection = self._open()
             self._database.check_place()
         except Exception as error:  # noqa: BLE001 - whoever waits is told; the thread lives on
+            self.sound = False
             self._failed(entries, error)
             return
         rows, good = self._rows(entries)
@@ -272,14 +277,17 @@ class Writer:
             if again:
                 self._write_records(good, again=False)
             else:
+                self.sound = False
                 self._failed(good, error.__cause__ or error)
         except Exception as error:  # noqa: BLE001 - whoever waits is told; the thread lives on
             if not self._database.roll_back(connection):
                 self._drop()
-            if len(good) > 1 and self._database.blames_one_record(error):
+            blamed = self._database.blames_one_record(error)
+            if len(good) > 1 and blamed:
                 for entry in good:
                     self._write_records([entry])
             else:
+                self.sound = self.sound and blamed
                 self._failed(good, error)
 
     def _rows(self, entries: Sequence[Entry]) -> tuple[_Rows, list[Entry]]:
@@ -301,6 +309,7 @@ class Writer:
             return
         self._database.commit(connection, statements)
         self.told = None
+        self.sound = True
         self.stats.commits += 1
         self.stats.rows += len(rows.calls) + len(rows.replayed) + len(rows.receipts)
 
