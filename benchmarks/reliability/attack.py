@@ -263,6 +263,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--answers", type=Path, default=HERE / "answers.jsonl")
     parser.add_argument("--prompts", type=Path, help="other words for the fenced arms")
     parser.add_argument("--work", type=Path, default=ROOT / ".attack")
+    parser.add_argument("--page", action="store_true", help="of kept answers; ask nothing")
     parser.add_argument("--write", action="store_true", help="into benchmarks/RESULTS.md")
     chosen = parser.parse_args(arguments)
     models = chosen.model or list(MODELS)
@@ -273,7 +274,8 @@ def main(arguments: list[str]) -> int:
     book: PromptBook = load_prompts(chosen.prompts)
     kept = Kept(chosen.answers, book.sha256)
     how = {"prompts": chosen.prompts, "work": chosen.work, "threads": chosen.threads}
-    asyncio.run(run(models, wanted, kept, **how))
+    if not chosen.page:
+        asyncio.run(run(models, wanted, kept, **how))
     found: Mapping[str, dict[str, dict[str, Answer]]] = {m: kept.all(wanted, m) for m in models}
     page = section(wanted, found)
     print(page)
