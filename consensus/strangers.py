@@ -29,6 +29,7 @@ __all__ = [
     "parse_json",
     "parse_toml",
     "read_bounded",
+    "read_json",
 ]
 
 MAX_EXPANDED_BYTES = 4_000_000_000
@@ -37,6 +38,9 @@ MAX_EXPANDED_BYTES = 4_000_000_000
 MAX_LINE_BYTES = 24_000_000
 """The longest line of JSON: a task of four million bytes, each escaped."""
 
+
+MAX_DOCUMENT_BYTES = 64_000_000
+"""What is read whole may be this long."""
 
 LONG_KEY = re.compile(r"""(?<![A-Za-z0-9_"'\-])(?:[A-Za-z0-9_"'\-]++[ \t]*+\.[ \t]*+){64}""")
 """tomllib takes quadratic time over the parts of one key, minutes for a few ten thousand.
@@ -48,7 +52,7 @@ It begins at a word's beginning and gives nothing back, or one long word would t
 def inside(
     folder: Path, name: str, *, error: type[DeclarationError] = DataError, where: str | None = None
 ) -> Path:
-    """A file of this folder; a name that leads out of it, by links too, is refused.
+    """A file of this folder; a name with ``..``, or that leads out by a link, is refused.
 
     Raises:
         DeclarationError: of the class ``error``.
@@ -59,7 +63,7 @@ def inside(
         path = (root / name).resolve()
     except (ValueError, OSError, RuntimeError):  # a null byte, a link that leads to itself
         raise error(f"file {name[:200]!r} is no path of a file", where=at) from None
-    if not path.is_relative_to(root):
+    if not path.is_relative_to(root) or ".." in Path(name).parts:
         raise error(f"file {name[:200]!r} lies outside its folder", where=at)
     return path
 
@@ -159,6 +163,16 @@ def parse_json(data: bytes | str) -> Any:
         return json.loads(data)
     except RecursionError:
         raise ValueError("is nested too deeply") from None
+
+
+def read_json(path: Path, most: int = MAX_DOCUMENT_BYTES) -> Any:
+    """The JSON value that a file is.
+
+    Raises:
+        DataError: as :func:`read_bounded`.
+        ValueError: as :func:`parse_json`.
+    """
+    return parse_json(read_bounded(path, most))
 
 
 def parse_toml(data: bytes) -> dict[str, Any]:

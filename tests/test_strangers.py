@@ -134,13 +134,13 @@ def folder(tmp_path: Path) -> Path:
     return made
 
 
-@pytest.mark.parametrize("name", ["own.json", "sub/../own.json", "near.json", "not-yet.json"])
+@pytest.mark.parametrize("name", ["own.json", "./own.json", "near.json", "not-yet.json"])
 def test_a_name_inside_its_folder_is_taken(folder: Path, name: str) -> None:
     assert inside(folder, name).is_relative_to(folder.resolve())
 
 
 @pytest.mark.parametrize(
-    "name", ["../outside.json", "/etc/passwd", "link.json", "sub/../../outside.json", "a\0", "loop"]
+    "name", ["../outside.json", "/etc/passwd", "link.json", "sub/../own.json", "a\0", "loop"]
 )
 def test_a_name_that_leads_out_of_its_folder_is_refused(folder: Path, name: str) -> None:
     with pytest.raises(PolicyError, match=r"lies outside its folder|is no path of a file"):

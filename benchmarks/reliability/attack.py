@@ -89,6 +89,11 @@ def items() -> list[Item]:
     return list(made.values())
 
 
+def half(item: Item) -> int | None:
+    """Which half a text is in: words are changed on the one and judged on the other."""
+    return hashlib.sha256(item.id.encode()).digest()[0] >> 7 if item.attack else None
+
+
 def _rows(file: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in file.read_text("utf-8").splitlines() if line]
 
@@ -253,19 +258,24 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser("attack", description=__doc__.split("\n\n")[0])
     parser.add_argument("--model", action="append", choices=MODELS, help="only this one")
     parser.add_argument("--quick", action="store_true", help=f"the first {QUICK} texts only")
+    parser.add_argument("--half", type=int, choices=(0, 1), help="only these texts")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--answers", type=Path, default=HERE / "answers.jsonl")
     parser.add_argument("--prompts", type=Path, help="other words for the fenced arms")
     parser.add_argument("--work", type=Path, default=ROOT / ".attack")
+    parser.add_argument("--page", action="store_true", help="of kept answers; ask nothing")
     parser.add_argument("--write", action="store_true", help="into benchmarks/RESULTS.md")
     chosen = parser.parse_args(arguments)
     models = chosen.model or list(MODELS)
-    wanted = items()[:QUICK] if chosen.quick else items()
+    wanted = [i for i in items() if chosen.half is None or half(i) in (None, chosen.half)]
+    if chosen.quick:
+        wanted = wanted[:QUICK]
     chosen.work.mkdir(exist_ok=True)
     book: PromptBook = load_prompts(chosen.prompts)
     kept = Kept(chosen.answers, book.sha256)
     how = {"prompts": chosen.prompts, "work": chosen.work, "threads": chosen.threads}
-    asyncio.run(run(models, wanted, kept, **how))
+    if not chosen.page:
+        asyncio.run(run(models, wanted, kept, **how))
     found: Mapping[str, dict[str, dict[str, Answer]]] = {m: kept.all(wanted, m) for m in models}
     page = section(wanted, found)
     print(page)

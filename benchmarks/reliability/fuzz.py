@@ -114,7 +114,7 @@ def child(name: str, seconds: int, report: Path, seed: int) -> None:
 
     corpus = tempfile.mkdtemp(prefix="corpus-")
     for number, honest in enumerate(seeds):
-        for pick in range(0, 256, 8):
+        for pick in range(0, 256, 24):
             (Path(corpus) / f"{number}-{pick}").write_bytes(bytes([0, pick]) + honest)
             (Path(corpus) / f"{number}-{pick}-e").write_bytes(bytes([128 + number, pick, number]))
     atheris.Setup(

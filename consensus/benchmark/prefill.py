@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from consensus.errors import DataError
 from consensus.policy.audit.draft import Known
 from consensus.policy.audit.model import Lengths
+from consensus.strangers import numbered_lines, parse_json
 from consensus.tasks import KINDS, Kind
 
 if TYPE_CHECKING:
@@ -130,15 +130,11 @@ def _lengths(sizes: Sequence[int]) -> Lengths | None:
 
 
 def _lines(path: Path) -> Iterable[dict[str, Any]]:
-    try:
-        with path.open(encoding="utf-8") as stream:
-            for number, text in enumerate(stream, 1):
-                try:
-                    row = json.loads(text)
-                except ValueError:
-                    raise DataError("is not JSON", where=f"{path}:{number}") from None
-                if not isinstance(row, dict):
-                    raise DataError("is not an object", where=f"{path}:{number}")
-                yield row
-    except OSError as error:
-        raise DataError(f"cannot be read: {error.strerror}", where=str(path)) from None
+    for number, raw in numbered_lines(path):
+        try:
+            row = parse_json(raw or b"")
+        except ValueError:
+            raise DataError("is not JSON", where=f"{path}:{number}") from None
+        if not isinstance(row, dict):
+            raise DataError("is not an object", where=f"{path}:{number}")
+        yield row

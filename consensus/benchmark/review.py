@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 from consensus.benchmark.spreadsheet import cell, read_csv
 from consensus.errors import DataError
 from consensus.statistics import wilson
+from consensus.strangers import numbered_lines, parse_json
 
 __all__ = ["COLUMNS", "Agreement", "Review", "read_sheet", "sample_sheet"]
 
@@ -301,17 +302,14 @@ def _items(run: Path) -> list[_Item]:
 
 def _lines(path: Path) -> list[dict[str, Any]]:
     found = []
-    try:
-        with path.open(encoding="utf-8") as stream:
-            for number, text in enumerate(stream, 1):
-                row = json.loads(text)
-                if not isinstance(row, dict):
-                    raise DataError("is not an object", where=f"{path}:{number}")
-                found.append(row)
-    except OSError as error:
-        raise DataError(f"cannot be read: {error.strerror}", where=str(path)) from None
-    except ValueError:
-        raise DataError("is not JSON", where=f"{path}:{len(found) + 1}") from None
+    for number, raw in numbered_lines(path):
+        try:
+            row = parse_json(raw or b"")
+        except ValueError:
+            raise DataError("is not JSON", where=f"{path}:{number}") from None
+        if not isinstance(row, dict):
+            raise DataError("is not an object", where=f"{path}:{number}")
+        found.append(row)
     return found
 
 

@@ -33,7 +33,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from consensus.errors import DataError
-from consensus.strangers import numbered_lines, parse_json, read_bounded
+from consensus.strangers import numbered_lines, parse_json, read_json
 
 __all__ = [
     "FORMAT",
@@ -49,7 +49,6 @@ __all__ = [
 
 FORMAT = 1
 
-MAX_MANIFEST_BYTES = 64_000_000
 MAX_OPTIONS = 1_000
 MAX_CELLS = 200_000_000
 """Cases times options, and answers times options: what a table may hold of a stranger's run."""
@@ -688,7 +687,7 @@ def _manifest(folder: Path) -> dict[str, Any]:
     if not path.exists():
         raise DataError("no run here: manifest.json is missing", where=str(folder))
     try:
-        manifest = parse_json(read_bounded(path, MAX_MANIFEST_BYTES))
+        manifest = read_json(path)
     except ValueError:
         raise DataError("is not JSON", where=str(path)) from None
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:

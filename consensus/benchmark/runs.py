@@ -38,6 +38,7 @@ from consensus.oracles import PythonOracle, Rubric
 from consensus.panel.book import PromptBook
 from consensus.panel.rendering import render
 from consensus.policy.table import PolicyTable
+from consensus.strangers import read_json
 
 __all__ = ["Elsewhere", "Run", "RunOutcome", "open_run", "prepare"]
 
@@ -385,10 +386,10 @@ def _joined(folder: Path, suite: Suite, plan: Plan, book: PromptBook) -> Plan:
             )
         return plan
     try:
-        data = json.loads(where.read_text(encoding="utf-8"))
+        data = read_json(where)
         earlier = Plan.from_json(data["plan"])
         identity = data["suite_sha256"], data["prompts_sha256"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"cannot be read: {error}", where=str(where)) from None
     if identity[0] != suite.sha256:
         raise DataError(

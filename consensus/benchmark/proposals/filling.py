@@ -16,12 +16,13 @@ from typing import Any
 
 from consensus.benchmark.proposals.recording import Recording
 from consensus.benchmark.suites import Suite
-from consensus.errors import ConsensusError
+from consensus.errors import ConsensusError, SuiteError
 from consensus.oracles import Oracle, PythonOracle
 from consensus.policy.audit.model import AuditTask
 from consensus.policy.oracles import oracle_of, why_no_gate
 from consensus.policy.rows import TaskRow
 from consensus.policy.table import PolicyTable
+from consensus.strangers import inside
 from consensus.tasks import Generate
 
 __all__ = ["ORACLE_FOLDER", "Filled", "fill"]
@@ -210,7 +211,8 @@ def _moved(
         return said, {}
     place = f"{ORACLE_FOLDER}/{name}/{Path(file).name}"
     said["file"] = place
-    return said, {place: (folder / file).read_text(encoding="utf-8")}
+    own = inside(folder, file, error=SuiteError)
+    return said, {place: own.read_text(encoding="utf-8")}
 
 
 def _no_gate(table: PolicyTable, name: str, built: Mapping[str, Oracle]) -> str | None:

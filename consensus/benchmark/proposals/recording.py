@@ -7,7 +7,6 @@ somebody else's prompts has one variant a model, which then stands for every fra
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -34,6 +33,7 @@ from consensus.errors import DataError, SuiteError, TaskError
 from consensus.models.prices import PriceBook
 from consensus.oracles import Rubric
 from consensus.panel.book import PromptBook
+from consensus.strangers import read_json
 from consensus.tasks import KINDS, Kind, Task, parse_task
 
 __all__ = [
@@ -362,9 +362,9 @@ def _suite(folder: Path) -> tuple[Suite, Mapping[str, Case]] | None:
 
 def _served(folder: Path, called: Mapping[str, str]) -> dict[str, list[str]]:
     try:
-        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        manifest = read_json(folder / "manifest.json")
         models = manifest["models"]
-    except (OSError, ValueError, KeyError):
+    except (ValueError, KeyError, TypeError, DataError):
         return {}
     return {
         called.get(model, model): sorted(figures.get("served", []))

@@ -6,7 +6,6 @@ that was paid for is asked again; then the rows are proposed anew.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from consensus.panel.book import PromptBook
 from consensus.policy.route import route_type
 from consensus.policy.staleness import Current, deaths, price_changes
 from consensus.policy.table import PolicyTable
+from consensus.strangers import read_json
 
 __all__ = ["Touched", "ask_new_model", "estimate_new_model", "touched_rows"]
 
@@ -149,6 +149,6 @@ def _plan_of(run: Path) -> Plan:
     _suite_of(run)
     where = run / "run.json"
     try:
-        return Plan.from_json(json.loads(where.read_text(encoding="utf-8"))["plan"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return Plan.from_json(read_json(where)["plan"])
+    except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"cannot be read: {error}", where=str(where)) from None

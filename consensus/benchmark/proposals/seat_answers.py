@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from consensus.errors import FailureClass
 from consensus.models.prices import PriceBook
 from consensus.panel.answers import TIE_MARGIN
 from consensus.panel.seats import Seat
+from consensus.strangers import numbered_lines, parse_json
 from consensus.tasks import Task
 
 __all__ = ["NOBODY", "SeatAnswer", "answers_of", "details_of"]
@@ -276,14 +276,13 @@ def details_of(folder: Path, cases: set[str]) -> dict[tuple[str, str, str, int],
     if not (folder / "run.json").exists() or not path.exists():
         return {}
     found = {}
-    with path.open(encoding="utf-8") as stream:
-        for text in stream:
-            try:
-                line = json.loads(text)
-                if line["case"] in cases:
-                    key = (line["case"], line["model"], line.get("variant") or "",
-                           int(line.get("sample") or 0))  # fmt: skip
-                    found[key] = line
-            except (ValueError, KeyError, TypeError):
-                continue  # counted and named when the run was read
+    for _, raw in numbered_lines(path):
+        try:
+            line = parse_json(raw or b"")
+            if line["case"] in cases:
+                key = (line["case"], line["model"], line.get("variant") or "",
+                       int(line.get("sample") or 0))  # fmt: skip
+                found[key] = line
+        except (ValueError, KeyError, TypeError, OverflowError):
+            continue  # counted and named when the run was read
     return found

@@ -6,7 +6,6 @@ command or key closes it.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import date
@@ -18,7 +17,7 @@ from consensus.benchmark.readiness.items import ITEMS, Item
 from consensus.benchmark.readiness.seen import Seen
 from consensus.benchmark.suites import load_suite
 from consensus.benchmark.synthetic.existing import judged_by_suites
-from consensus.errors import ConsensusError, SuiteError
+from consensus.errors import ConsensusError, DataError, DeclarationError, SuiteError
 from consensus.ledger.place import LedgerServer
 from consensus.models.prices import PriceBook
 from consensus.oracles import Oracle
@@ -32,6 +31,7 @@ from consensus.policy.route import route_type
 from consensus.policy.staleness import Current, deaths
 from consensus.policy.table import PolicyTable
 from consensus.policy.watch_settings import ALARM_RATIO
+from consensus.strangers import read_json
 
 __all__ = ["MAX_GUARD", "Ground", "Readiness", "readiness"]
 
@@ -215,10 +215,10 @@ def _dead(ground: Ground, name: str, task: AuditTask, certificate: Certificate) 
 def _run_state(folder: Path, task_type: str) -> tuple[str, str]:
     """The hash of a run's cases of a task type, and its state; empty where it has none."""
     try:
-        data = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        data = read_json(folder / "manifest.json")
         suite = load_suite(folder / "suite")
         return type_sha256(suite, task_type), str(data.get("state", ""))
-    except (OSError, ValueError, KeyError, AttributeError, SuiteError):
+    except (ValueError, KeyError, AttributeError, DeclarationError):
         return "", ""
 
 
@@ -232,13 +232,13 @@ def _projected(item: Item, ground: Ground) -> None:
         item.lacks("there is no projection", close)
         return
     try:
-        data = json.loads(ground.projection.read_text(encoding="utf-8"))
+        data = read_json(ground.projection)
         if not str(data["format"]).startswith(PROJECTION):
             raise ValueError
         version = str(data["policy_version"])
         lines = {str(line["name"]): line for line in data["types"]}
         after = float(data["total"]["after_usd"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, DataError):
         item.lacks(f"{ground.projection} is no projection", close)
         return
     item.evidence.append(f"{ground.projection}: ${after:,.2f} a month, policy {version}")

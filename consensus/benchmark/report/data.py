@@ -40,6 +40,7 @@ from consensus.benchmark.run_format import RecordedRun
 from consensus.benchmark.verdict import verdict
 from consensus.errors import DataError
 from consensus.statistics import Interval
+from consensus.strangers import read_json
 
 __all__ = ["FORMAT", "ReportSettings", "build_report", "to_json"]
 
@@ -426,8 +427,8 @@ def _live(folder: Path) -> dict[str, Any]:
         path = folder / name
         if path.exists():
             try:
-                data = json.loads(path.read_text(encoding="utf-8"))
-            except (OSError, ValueError) as error:
+                data = read_json(path)
+            except ValueError as error:
                 raise DataError(f"cannot be read: {error}", where=str(path)) from None
             if isinstance(data, dict):
                 found = {**data, **found}

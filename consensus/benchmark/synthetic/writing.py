@@ -9,7 +9,6 @@ the earlier ones wrote.
 from __future__ import annotations
 
 import asyncio
-import json
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -55,6 +54,7 @@ from consensus.policy.audit.model import Audit
 from consensus.policy.oracles import oracle_of
 from consensus.policy.route import BYTES_PER_TOKEN
 from consensus.policy.table import PolicyTable
+from consensus.strangers import numbered_lines, parse_json
 
 __all__ = [
     "CANDIDATES",
@@ -391,9 +391,6 @@ def load_candidates(folder: Path) -> list[Candidate]:
     """
     path = folder / CANDIDATES
     try:
-        with path.open(encoding="utf-8") as stream:
-            return [Candidate(**json.loads(line)) for line in stream]
-    except OSError as error:
-        raise DataError(f"cannot be read: {error.strerror}", where=str(path)) from None
+        return [Candidate(**parse_json(line or b"")) for _, line in numbered_lines(path)]
     except (ValueError, TypeError) as error:
         raise DataError(f"is no file of candidates: {error}", where=str(path)) from None
