@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from consensus.aggregation.conformal import prediction_sets
-from consensus.benchmark.replay_strategies import Outcome
+from consensus.benchmark.strategy import Outcome
 from consensus.errors import DataError
 from consensus.orchestrators.spec import Losses
 

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from consensus.benchmark.evidence import Evidence
 from consensus.benchmark.measure import Measured
-from consensus.benchmark.replay_strategies import seat_counts
+from consensus.benchmark.strategy import seat_counts
 from consensus.statistics import convex_hull
 
 __all__ = ["control_figures", "oracle_credit"]

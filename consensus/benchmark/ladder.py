@@ -23,7 +23,8 @@ from consensus.aggregation.score_ballots import fit_temperatures, score_posterio
 from consensus.benchmark.auto.members import pass_means, rows_of
 from consensus.benchmark.auto.search import BUDGET_SLACK, PARITY_MARGIN, Goal
 from consensus.benchmark.evidence import Evidence
-from consensus.benchmark.replay_strategies import Blocks, Outcome, leaders
+from consensus.benchmark.fixed_panels import Blocks
+from consensus.benchmark.strategy import Outcome, leaders
 from consensus.errors import DataError
 
 __all__ = ["LADDER", "Ladder", "parse_ladder"]

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from consensus.benchmark.acting import ACTED, Acting, acted_columns
 from consensus.benchmark.evidence import Evidence
-from consensus.benchmark.replay_strategies import Outcome, Single, Strategy
+from consensus.benchmark.fixed_panels import Single
+from consensus.benchmark.strategy import Outcome, Strategy
 from consensus.statistics import cohen_kappa
 
 __all__ = ["Measured", "figures", "frontier_passes", "measure"]

@@ -26,9 +26,10 @@ from consensus.benchmark.replay_debate import debate_figures
 from consensus.benchmark.replay_live import Live
 from consensus.benchmark.replay_scope import Scope, Scopes
 from consensus.benchmark.replay_settings import ReplaySettings, check_settings
-from consensus.benchmark.replay_strategies import Strategy, make_strategy
+from consensus.benchmark.replay_strategies import make_strategy
 from consensus.benchmark.run_format import Member, RecordedRun
 from consensus.benchmark.stopping_strategy import PREFIX, parse_stopping
+from consensus.benchmark.strategy import Strategy
 from consensus.benchmark.verdict import Verdict, verdict
 from consensus.errors import DataError
 from consensus.statistics import Interval
@@ -84,12 +85,6 @@ class Replayer:
         check_settings(settings)
         scope = self._scopes.of(settings)
         strategy = _strategy(settings, scope)
-        if strategy.name == "single" and len({m.model for m in scope.members}) > 1:
-            raise DataError(
-                f"single is one model, {len(settings.panel)} are named",
-                where="--panel",
-                fix="name one",
-            )
         result, splits, chosen = _measured(strategy, scope, settings)
         result["chosen"] = join_choices(chosen) if strategy.name == "auto" else None
         notes = [*self.run.report.notes[:5]]
@@ -125,7 +120,7 @@ class Replayer:
         self, settings: ReplaySettings, scope: Scope, splits: Sequence[Split]
     ) -> dict[str, Any]:
         """Another strategy on the same cases, and the paired difference to it."""
-        other = replace(settings, strategy=str(settings.against), against=None)
+        other = replace(settings, strategy=str(settings.against), against=None, acting=None)
         if not (other.strategy == "auto" or other.strategy.startswith(LADDER)):
             other = replace(other, goal=None)
         check_settings(other)
@@ -216,6 +211,12 @@ def _strategy(settings: ReplaySettings, scope: Scope) -> Strategy:
             strategy = parse_stopping(settings.strategy, settings.seats)
         else:
             strategy = make_strategy(settings.strategy, settings.seats)
+        if strategy.name == "single" and len({m.model for m in scope.members}) > 1:
+            raise DataError(
+                f"single is one model, {len(settings.panel)} are named",
+                where="--panel",
+                fix="name one",
+            )
         if not strategy.fitted and not settings.calibrate:
             raise DataError(
                 f'"{settings.strategy}" learns from labelled cases',

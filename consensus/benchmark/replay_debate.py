@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from consensus.aggregation import votes
 from consensus.benchmark.evidence import Evidence
-from consensus.benchmark.replay_strategies import Outcome, Strategy
+from consensus.benchmark.strategy import Outcome, Strategy
 from consensus.errors import DataError
 from consensus.statistics import mcnemar, paired_bootstrap
 

@@ -16,18 +16,11 @@ from numpy.typing import NDArray
 from consensus.aggregation import votes
 from consensus.aggregation.confidence import cisc
 from consensus.aggregation.dawid_skene import dawid_skene
+from consensus.benchmark._fit_closed import calibrated_posteriors, fit_closed
 from consensus.benchmark._fit_data import Labelled, score_rows, spread_rows
 from consensus.benchmark._fit_families import Panel
 from consensus.benchmark.evidence import Evidence
-from consensus.benchmark.fitting import calibrated_posteriors, fit_closed
-from consensus.benchmark.replay_strategies import (
-    Outcome,
-    cold_posterior,
-    front,
-    leaders,
-    seat_counts,
-    spent,
-)
+from consensus.benchmark.strategy import Outcome, cold_posterior, front, leaders, seat_counts, spent
 from consensus.errors import DataError
 from consensus.orchestrators.calibrated import SeatArrays
 from consensus.orchestrators.calibration import CALIBRATION_FORMAT, Calibration, MeanFit

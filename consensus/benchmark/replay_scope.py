@@ -17,9 +17,9 @@ from consensus.benchmark.acting import Acting
 from consensus.benchmark.auto import Learned
 from consensus.benchmark.controls import oracle_credit
 from consensus.benchmark.evidence import Evidence, complete_cases, evidence_of, resolve_members
+from consensus.benchmark.fixed_panels import Single, Vote
 from consensus.benchmark.measure import Measured, measure, measure_single
 from consensus.benchmark.replay_settings import ReplaySettings
-from consensus.benchmark.replay_strategies import Single, Vote
 from consensus.benchmark.run_format import Member, RecordedRun
 from consensus.errors import DataError
 

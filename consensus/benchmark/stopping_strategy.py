@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from consensus.aggregation import stop_replay
 from consensus.aggregation.calibration import monotone
 from consensus.benchmark.evidence import Evidence
-from consensus.benchmark.replay_strategies import Outcome, leaders, seat_counts
 from consensus.benchmark.stopping_rules import EDGE, RULES, StopRule, Walks, describe_rule
+from consensus.benchmark.strategy import Outcome, leaders, seat_counts
 from consensus.errors import DataError
 
 __all__ = ["PREFIX", "Stopping", "parse_stopping", "walks_of"]

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from consensus.aggregation import votes
 from consensus.benchmark.evidence import Evidence
-from consensus.benchmark.replay_strategies import seat_counts
+from consensus.benchmark.strategy import seat_counts
 
 __all__ = ["accuracy_by_seats", "sweep_votes"]
 
@@ -36,7 +36,7 @@ def sweep_votes(
     number = 0
     for part in evidence.draws(draws, wanted.min(axis=0).tolist(), seed=seed, most=deepest):
         orders = len(part) // n
-        step = max(1, 8_000_000 // (orders * n * width))
+        step = max(1, 2_000_000 // (orders * n * width))
         # Votes of the first j samples, for every j: a setting is then a sum of M look-ups.
         partial = np.zeros((members, deepest + 1, orders, n, width), dtype=np.float32)
         samples = np.moveaxis(part.votes.reshape(orders, n, *part.votes.shape[1:]), (2, 3), (0, 1))

@@ -30,6 +30,8 @@ __all__ = [
 
 _CHUNK = 4_000_000
 """Most numbers held at once while resampling (32 MB of counts)."""
+_ALONE = 200_000
+"""Multiplications up to which a product of matrices stays in one thread."""
 
 
 class BootstrapResult(NamedTuple):
@@ -121,7 +123,7 @@ def bootstrap_ratio(
         # In an order of their own, so that it is not the order of the cases that is resampled.
         pairs = np.column_stack([top, bottom])[np.lexsort((bottom, top))]
         unit = np.abs(pairs).max(axis=0).clip(1e-300)
-        sums = _resamples(top.size, draws, seed) @ (pairs / unit).astype(np.float32)
+        sums = _product(_resamples(top.size, draws, seed), (pairs / unit).astype(np.float32))
         ratios = _ratios(sums.astype(float) * unit)
     else:
         pairs, counts = np.unique(np.column_stack([top, bottom]), axis=0, return_counts=True)
@@ -141,6 +143,12 @@ def bootstrap_ratio(
 def _ratios(sums: NDArray[np.float64]) -> NDArray[np.float64]:
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.asarray(sums[:, 0] / sums[:, 1])
+
+
+def _product(counts: NDArray[np.float32], pairs: NDArray[np.float32]) -> NDArray[np.float32]:
+    """``counts @ pairs`` in pieces that no library hands to threads, which would wait for them."""
+    step = max(1, _ALONE // pairs.size)
+    return np.concatenate([counts[i : i + step] @ pairs for i in range(0, len(counts), step)])
 
 
 @lru_cache(maxsize=4)

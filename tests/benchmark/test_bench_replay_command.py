@@ -166,3 +166,43 @@ def test_a_lead_that_was_fitted_is_printed_as_the_key_of_a_policy(
     said = " ".join(capsys.readouterr().out.split())
     assert 'in a policy: stop = { rule = "lead", evidence = "votes", spread = ' in said
     assert "level = 1.5 }" in said
+
+
+def test_several_settings_are_a_table_and_a_list(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    several = ("--panel", "a,b", "--strategy", "vote", "--strategy", "adaptive", "--seats", "1,2")
+    run(folder, *several)
+    assert capsys.readouterr().out.count("adaptive") == 2
+    run(folder, *several, "--json")
+    found = json.loads(capsys.readouterr().out)["replays"]
+    assert [one["strategy"]["seats"] for one in found] == [1, 2, 1, 2]
+    run(folder, "--panel", "a,b", "--seats", "2", "--json")
+    alone = json.loads(capsys.readouterr().out)
+    assert alone == found[1]
+
+
+def test_acting_and_pairs_can_be_read_by_a_person(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(folder, "--panel", "a,b", "--alpha", "0.4", "--against", "adaptive")
+    shown = capsys.readouterr().out
+    assert "acted upon: " in shown
+    assert "wrong among them" in shown
+    assert "against adaptive" in shown
+    with pytest.raises(DataError, match="single is one model"):
+        run(folder, "--panel", "a,b", "--against", "single")
+
+
+def test_a_cascade_tells_its_break_even(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(
+        folder, "--panel", "a,f", "--strategy", "cascade:1+2", "--goal", "budget:1",
+        "--calibrate", "half",
+    )  # fmt: skip
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "asking the last model at once would cost the same at 90.0 %" in shown
+
+
+def test_best_of_n_needs_candidates_with_authors(folder: Path) -> None:
+    with pytest.raises(DataError, match="holds no candidates with their authors"):
+        run(folder, "--panel", "a", "--strategy", "best_of_n")

@@ -23,7 +23,7 @@ from consensus.benchmark.evidence import (
     resolve_members,
 )
 from consensus.benchmark.replay import Replay, ReplaySettings, replay
-from consensus.benchmark.replay_strategies import leaders, mean_scores
+from consensus.benchmark.strategy import leaders, mean_scores
 from tests.benchmark.data_fixtures import real_run
 
 pytestmark = pytest.mark.needs("recorded-data")

@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 
 from consensus.aggregation import stop_replay
 from consensus.benchmark.evidence import Evidence
+from consensus.benchmark.fixed_panels import Vote
 from consensus.benchmark.measure import measure
-from consensus.benchmark.replay_strategies import Vote
 from consensus.benchmark.run_format import Member
 from consensus.benchmark.stopping_rules import RULES, Walks
 from consensus.benchmark.stopping_strategy import Stopping, parse_stopping, walks_of

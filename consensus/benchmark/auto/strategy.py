@@ -39,7 +39,8 @@ from consensus.benchmark.auto.search import Candidate, Chosen, Goal, choose, fol
 from consensus.benchmark.auto.serving import serve
 from consensus.benchmark.auto.table import Table
 from consensus.benchmark.evidence import Evidence
-from consensus.benchmark.replay_strategies import Outcome, Single, seat_counts
+from consensus.benchmark.fixed_panels import Single
+from consensus.benchmark.strategy import Outcome, seat_counts
 from consensus.errors import DataError
 
 __all__ = ["Auto", "Learned", "Stack"]

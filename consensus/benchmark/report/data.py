@@ -19,10 +19,11 @@ from numpy.typing import NDArray
 from consensus._version import __version__
 from consensus.benchmark.controls import control_figures, oracle_credit
 from consensus.benchmark.evidence import Evidence, evidence_of
+from consensus.benchmark.fixed_panels import Vote
 from consensus.benchmark.measure import Measured, figures, measure, measure_single
 from consensus.benchmark.recorded import load_run
 from consensus.benchmark.replay import ReplaySettings, replay
-from consensus.benchmark.replay_strategies import FIXED_STRATEGIES, Vote, make_strategy
+from consensus.benchmark.replay_strategies import FIXED_STRATEGIES, make_strategy
 from consensus.benchmark.report.figures import (
     MOST_SEATS,
     agreement_matrix,

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from consensus.aggregation import votes
 from consensus.benchmark.evidence import Evidence
 from consensus.benchmark.measure import Measured, figures, measure_single
-from consensus.benchmark.replay_strategies import seat_counts
 from consensus.benchmark.report.scope import Scope
+from consensus.benchmark.strategy import seat_counts
 from consensus.benchmark.sweep import sweep_votes
 from consensus.statistics import (
     aurc,
