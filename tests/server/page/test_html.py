@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Iterator
+from copy import deepcopy
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -21,11 +21,17 @@ from consensus.server.page.html import render_locked, render_receipt, visible
 from tests.server.page.fixtures import EVIL, NOON, decide, table, usual
 
 
-@pytest.fixture
-def data(tmp_path: Path) -> Iterator[dict[str, Any]]:
-    with Ledger(tmp_path / "ledger.db") as book:
+@pytest.fixture(scope="module")
+def read(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    folder = tmp_path_factory.mktemp("read")
+    with Ledger(folder / "ledger.db") as book:
         usual(book)
-        yield read_page(book, table(tmp_path), text=True, now=NOON)
+        return read_page(book, table(folder), text=True, now=NOON)
+
+
+@pytest.fixture
+def data(read: dict[str, Any]) -> dict[str, Any]:
+    return deepcopy(read)
 
 
 def test_equal_data_give_equal_bytes(data: dict[str, Any]) -> None:
