@@ -6,6 +6,7 @@ import base64
 import hashlib
 import re
 from copy import deepcopy
+from dataclasses import replace
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -139,13 +140,18 @@ def test_incidents_labels_and_shadows_have_their_place(tmp_path: Path) -> None:
             "certificate": {"status": "certified", "bound": 0.96}, "command": "consensus bench run",
         },
     )  # fmt: skip
+    part = replace(
+        found, incident_id="i-2", cause="cost",
+        evidence={"says": "refund: it costs <more>", "part_of": "i-1"},
+    )  # fmt: skip
     shadow = Shadow(
         receipt_id="seen-1", task_type="refund", route="frontier", inclusion=0.1,
         status="answered", outcome="reject", agrees=False,
     )  # fmt: skip
     with Ledger(tmp_path / "ledger.db") as book:
         decide(book, "seen-1")
-        book.work(lambda connection: insert(connection, found))
+        for one in (found, part):
+            book.work(lambda connection, one=one: insert(connection, one))  # type: ignore[misc]
         keep_shadow(book, shadow, kind="approve")
         give_label(book, "seen-1", "approve", by="ann")
         give_label(book, "seen-1", "reject", by="bob")
@@ -154,6 +160,9 @@ def test_incidents_labels_and_shadows_have_their_place(tmp_path: Path) -> None:
     assert "refund: 5 of 14 &lt;needed&gt; another hop" in incident
     assert "<dt>e_value</dt><dd>41.23</dd>" in incident
     assert "status certified, bound 0.96" in incident
+    assert incident.count('class="incident"') == 1
+    assert "refund: it costs &lt;more&gt;" in incident
+    assert "1 incident open" in page
     assert '<code class="copy">consensus bench run</code>' in incident
     assert "limit" not in incident
     assert "1 incident open" in page
