@@ -89,7 +89,7 @@ async def test_on_a_machine_without_keys_everybody_reviews(tmp_path: Path) -> No
         assert waiting["more"] is True
 
 
-async def test_a_reviewers_page_holds_its_types_and_no_ones_money(tmp_path: Path) -> None:
+async def test_a_reviewers_page_holds_its_types_and_no_sums(tmp_path: Path) -> None:
     async with serving(tmp_path, divided, keys=True) as served:
         caller = served.key("*")
         split, refund = [

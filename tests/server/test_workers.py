@@ -42,10 +42,11 @@ seats = 3
 TASK = {"type": "refund", "subject": "Unused."}
 
 
+Up = tuple[httpx.Client, subprocess.Popen[str]]
+
+
 @contextmanager
-def workers(
-    folder: Path, *options: str, count: int = 2
-) -> Iterator[tuple[httpx.Client, subprocess.Popen[str]]]:
+def workers(folder: Path, *options: str, count: int = 2) -> Iterator[Up]:
     process = subprocess.Popen(
         [sys.executable, "-m", "consensus.cli.main", "serve", "--port", "0", "--workers",
          str(count), *options],
@@ -116,45 +117,57 @@ def test_one_that_is_killed_is_replaced_no_receipt_is_lost_and_all_end_together(
         assert all(ledger.receipt(one).receipt_id == one for one in (*before, *after))
 
 
-def test_when_the_supervisor_is_killed_its_workers_end(tmp_path: Path) -> None:
-    policy_file(tmp_path, ROW, head=MODELS)
-    with workers(tmp_path, "--policy", "policy.toml") as (_, process):
-        orphans = children(process)
-        process.kill()
-        process.wait()
-
-        def gone(pid: int) -> bool:
-            try:
-                return "\nState:\tZ" in Path(f"/proc/{pid}/status").read_text()
-            except OSError:  # it may go while one looks
-                return True
-
-        eventually(lambda: all(map(gone, orphans)))
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Up]]:
+    """A folder, and two workers that watch its ledger: started once, for they take seconds."""
+    folder = tmp_path_factory.mktemp("watched")
+    alarms = f'[watch]\nevery_s = 0.1\n[alarms]\ncommand = ["tee", "-a", "{folder / "told"}"]'
+    made = policy(folder / "strategies", row="demote = true", more=alarms)
+    ledger = str(folder / "ledger.db")
+    with workers(folder, "--policy", str(made), "--ledger", ledger, "--watch") as up:
+        yield folder, up
 
 
+@pytest.mark.xdist_group("watched")
 def test_a_planted_drift_raises_one_alarm_and_demotes_the_row_in_every_worker(
-    tmp_path: Path,
+    watched: tuple[Path, Up],
 ) -> None:
-    told = tmp_path / "told"
-    alarms = f'[watch]\nevery_s = 0.1\n[alarms]\ncommand = ["tee", "-a", "{told}"]'
-    folder = policy(tmp_path / "strategies", row="demote = true", more=alarms)
+    folder, (client, process) = watched
     task = {"type": "refund_approval", "subject": "x", "criteria": "Within 30 days."}
-    with workers(tmp_path, "--policy", str(folder), "--watch") as (client, process):
-        quiet = client.post("/v1/decide", json=task).json()
-        with Ledger(os.environ["CONSENSUS_LEDGER"]) as ledger:
-            keep(ledger, day_of(0, 200, 80))
+    quiet = client.post("/v1/decide", json=task).json()
+    with Ledger(folder / "ledger.db") as ledger:
+        keep(ledger, day_of(0, 200, 80))
 
-        def routes() -> set[str]:
-            answers = [httpx.post(f"{client.base_url}/v1/decide", json=task) for _ in range(4)]
-            return {answer.json()["route"][0] for answer in answers}
+    def routes() -> set[str]:
+        answers = [httpx.post(f"{client.base_url}/v1/decide", json=task) for _ in range(4)]
+        return {answer.json()["route"][0] for answer in answers}
 
-        eventually(lambda: routes() == {"frontier"})
-        with Ledger(os.environ["CONSENSUS_LEDGER"]) as ledger:
-            found = [one.cause for one in incidents(ledger)]
-        assert process.poll() is None
+    eventually(lambda: routes() == {"frontier"})
+    with Ledger(folder / "ledger.db") as ledger:
+        found = [one.cause for one in incidents(ledger)]
+    assert process.poll() is None
     assert quiet["route"] == ["single"]
     assert found == ["escalation"]
+    told = folder / "told"
+    eventually(lambda: told.exists() and told.read_text())
     assert told.read_text().count('"cause": "escalation"') == 1
+
+
+@pytest.mark.xdist_group("watched")
+def test_when_the_supervisor_is_killed_its_workers_end(watched: tuple[Path, Up]) -> None:
+    _, (_, process) = watched
+    orphans = children(process)
+    assert orphans
+    process.kill()
+    process.wait()
+
+    def gone(pid: int) -> bool:
+        try:
+            return "\nState:\tZ" in Path(f"/proc/{pid}/status").read_text()
+        except OSError:  # it may go while one looks
+            return True
+
+    eventually(lambda: all(map(gone, orphans)))
 
 
 def test_a_policy_that_no_worker_can_serve_ends_the_start_with_one_line(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,7 +13,7 @@ from consensus.cli.ledger._shared import Json, LedgerOption, PolicyOption, opene
 if TYPE_CHECKING:
     from consensus.ledger.watch.incident import Incident
 
-__all__ = ["incidents", "tell"]
+__all__ = ["incidents", "tell", "tell_all"]
 
 
 def incidents(
@@ -37,8 +37,8 @@ def incidents(
         print_json([one.to_json() for one in found])
     elif not found:
         note("no incident" if every else "nothing is open")
-    for one in () if as_json else found:
-        tell(one)
+    if not as_json:
+        tell_all(found)
 
 
 def _grounds(evidence: Mapping[str, Any]) -> Iterator[str]:
@@ -56,7 +56,15 @@ def _grounds(evidence: Mapping[str, Any]) -> Iterator[str]:
         yield "; before that ".join(said)
 
 
-def tell(one: Incident) -> None:
+def tell_all(found: Sequence[Incident]) -> None:
+    """Incidents on stdout, each with the parts of its trouble."""
+    here = {one.incident_id for one in found}
+    for one in found:
+        if one.part_of not in here:
+            tell(one, [part for part in found if part.part_of == one.incident_id])
+
+
+def tell(one: Incident, parts: Sequence[Incident] = ()) -> None:
     """One incident on stdout: what was found, and what to run."""
     from rich.markup import escape
 
@@ -66,8 +74,13 @@ def tell(one: Incident) -> None:
     state = "[bold red]open[/]" if one.open else f"[dim]ended: {escape(one.closed_by or '')}[/]"
     out.print(f"{state} {one.incident_id} since {stamp(one.opened_at)}")
     out.print(f"  {escape(one.says)}", soft_wrap=True)
+    for part in parts:
+        p = part.evidence.get("p_value")
+        sure = "" if p is None else f"; p = {p:.2g}"
+        said = f"with it: {part.says} ({part.incident_id}{sure})"
+        out.print(f"  {escape(said)}", soft_wrap=True)
     if one.part_of:
-        out.print(f"  [dim]a part of {one.part_of}, and told with it[/]", soft_wrap=True)
+        out.print(f"  [dim]a part of {one.part_of}[/]", soft_wrap=True)
     for line in _grounds(one.evidence):
         out.print(f"  [dim]{escape(line)}[/]", soft_wrap=True)
     if one.open and one.evidence.get("command"):

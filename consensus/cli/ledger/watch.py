@@ -10,7 +10,7 @@ import typer
 
 from consensus.cli._console import note, print_json, stdout
 from consensus.cli.ledger._shared import Json, LedgerOption, PolicyOption, opened
-from consensus.cli.ledger.incidents import tell
+from consensus.cli.ledger.incidents import tell_all
 from consensus.errors import ConsensusError
 
 if TYPE_CHECKING:
@@ -114,8 +114,7 @@ def _show(found: Look, *, demoted: Mapping[str, str]) -> None:
         out.print("[dim]the policy has no rows")
     counted = f"{found.read:,} new decision{'' if found.read == 1 else 's'}"
     out.print(f"{counted}; {len(found.open)} open, {len(found.opened)} of them new")
-    for one in found.open:
-        tell(one)
+    tell_all(found.open)
 
 
 def _lines(row: Watched, demoted: str | None) -> Iterator[tuple[str, ...]]:

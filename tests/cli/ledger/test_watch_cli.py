@@ -82,3 +82,18 @@ def test_without_a_ledger_there_is_one_line(
     monkeypatch.chdir(tmp_path)
     assert run(["ledger", "watch", "--once"]) == 1
     assert "there is no ledger here" in capsys.readouterr().err
+
+
+def test_the_parts_of_a_trouble_stand_below_it_without_its_history_again(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Ledger(place / "ledger.db") as ledger:
+        other = {"served_model": "openai/gpt-5.4-nano-2026-11-01", "usd": 0.003}
+        keep(ledger, day_of(1, 200, 80, **other))
+    assert run(["ledger", "watch", "--once", "--no-demote"]) == 0
+    shown = capsys.readouterr().out
+    assert "is served by openai/gpt-5.4-nano-2026-11-01" in shown
+    assert "with it: refund_approval: since 2026-11-03 the mean cost" in shown
+    assert shown.count("to measure it again") == len(
+        [line for line in shown.splitlines() if line.startswith("open ")]
+    )

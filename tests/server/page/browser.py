@@ -6,10 +6,12 @@ import asyncio
 import base64
 import json
 import shutil
+import subprocess
 import tempfile
+import threading
 from collections import defaultdict
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -125,58 +127,65 @@ class Browser:
         file.write_bytes(base64.b64decode(found["data"]))
 
 
-@asynccontextmanager
-async def browser() -> AsyncIterator[Browser]:
-    """A Chromium of its own, gone at the end."""
-    chromium = shutil.which("chromium")
-    assert chromium is not None
+@contextmanager
+def chromium() -> Iterator[str]:
+    """A Chromium of its own, gone at the end; the address of its debugging socket."""
+    program = shutil.which("chromium")
+    assert program is not None
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        process = await asyncio.create_subprocess_exec(
-            chromium, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic",
-            "--no-first-run", "--disable-background-networking", "--disable-component-update",
-            "--disable-sync", "--disable-dev-shm-usage", "--hide-scrollbars",
-            f"--user-data-dir={profile}", "--remote-debugging-port=0", "about:blank",
-            stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
+        process = subprocess.Popen(
+            [
+                program, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic",
+                "--no-first-run", "--disable-background-networking", "--disable-component-update",
+                "--disable-sync", "--disable-dev-shm-usage", "--hide-scrollbars",
+                f"--user-data-dir={profile}", "--remote-debugging-port=0", "about:blank",
+            ],
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace",
         )  # fmt: skip
+        assert process.stderr is not None
+        drain = threading.Thread(target=process.stderr.read, daemon=True)
         try:
-            address = await asyncio.wait_for(_address(process), 60)
-            drain = asyncio.create_task(_drain(process))
-            async with (
-                aiohttp.ClientSession() as client,
-                client.ws_connect(address, max_msg_size=0) as socket,
-            ):
-                tab = Browser(socket)
-                listening = asyncio.create_task(tab.listen())
-                made = await tab.send("Target.createTarget", url="about:blank")
-                attached = await tab.send(
-                    "Target.attachToTarget", targetId=made["targetId"], flatten=True
-                )
-                tab.session = attached["sessionId"]
-                for domain in ("Page", "Runtime", "Log", "Network"):
-                    await tab.send(f"{domain}.enable")
-                await tab.send("Page.setLifecycleEventsEnabled", enabled=True)
-                try:
-                    yield tab
-                finally:
-                    listening.cancel()
-                    drain.cancel()
-                    await asyncio.gather(listening, drain, return_exceptions=True)
+            address = _address(process.stderr)
+            drain.start()
+            yield address
         finally:
-            if process.returncode is None:
-                process.kill()
-            await process.wait()
+            process.kill()
+            process.wait()
+            if drain.ident is not None:
+                drain.join()
+            process.stderr.close()
 
 
-async def _address(process: asyncio.subprocess.Process) -> str:
-    assert process.stderr is not None
-    async for line in process.stderr:
-        text = line.decode(errors="replace").strip()
+def _address(lines: Iterable[str]) -> str:
+    for line in lines:
+        text = line.strip()
         if text.startswith("DevTools listening on "):
             return text.removeprefix("DevTools listening on ")
     raise AssertionError("chromium ended before it listened")
 
 
-async def _drain(process: asyncio.subprocess.Process) -> None:
-    assert process.stderr is not None
-    while await process.stderr.read(65_536):
-        pass
+@asynccontextmanager
+async def browser(address: str) -> AsyncIterator[Browser]:
+    """A tab of a Chromium, which shares nothing with any other tab of it."""
+    async with (
+        aiohttp.ClientSession() as client,
+        client.ws_connect(address, max_msg_size=0) as socket,
+    ):
+        tab = Browser(socket)
+        listening = asyncio.create_task(tab.listen())
+        try:
+            own = (await tab.send("Target.createBrowserContext"))["browserContextId"]
+            made = await tab.send("Target.createTarget", url="about:blank", browserContextId=own)
+            attached = await tab.send(
+                "Target.attachToTarget", targetId=made["targetId"], flatten=True
+            )
+            tab.session = attached["sessionId"]
+            for domain in ("Page", "Runtime", "Log", "Network"):
+                await tab.send(f"{domain}.enable")
+            await tab.send("Page.setLifecycleEventsEnabled", enabled=True)
+            yield tab
+            tab.session = None
+            await tab.send("Target.disposeBrowserContext", browserContextId=own)
+        finally:
+            listening.cancel()
+            await asyncio.gather(listening, return_exceptions=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -14,11 +14,11 @@ from consensus.ledger import Ledger
 from consensus.ledger.feedback import labels_of
 from consensus.server.page import read_page, render_page
 from consensus.tasks import Choose
-from tests.server.page.browser import Browser, browser
+from tests.server.page.browser import Browser, browser, chromium
 from tests.server.page.fixtures import EVIL, decide, table, usual
 from tests.server.serving import TASK, serving
 
-pytestmark = pytest.mark.needs("browser")
+pytestmark = [pytest.mark.needs("browser"), pytest.mark.xdist_group("browser")]
 
 SEEN = """
 const seen = (one) =>
@@ -46,19 +46,30 @@ OPEN = "!!document.querySelector('.receipt.open')"
 SHUT = "!document.querySelector('.receipt.open')"
 
 
+@pytest.fixture(scope="session")
+def running() -> Iterator[str]:
+    with chromium() as address:
+        yield address
+
+
 @pytest_asyncio.fixture
-async def tab() -> AsyncIterator[Browser]:
-    async with browser() as found:
+async def tab(running: str) -> AsyncIterator[Browser]:
+    async with browser(running) as found:
         yield found
         assert found.console == []
 
 
-@pytest.fixture
-def file(tmp_path: Path) -> str:
-    with Ledger(tmp_path / "page.db") as book:
+@pytest.fixture(scope="session")
+def written(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("page")
+    with Ledger(folder / "page.db") as book:
         usual(book)
-        text = render_page(read_page(book, table(tmp_path), text=True))
-    (tmp_path / "page.html").write_text(text, encoding="utf-8")
+        return render_page(read_page(book, table(folder), text=True))
+
+
+@pytest.fixture
+def file(tmp_path: Path, written: str) -> str:
+    (tmp_path / "page.html").write_text(written, encoding="utf-8")
     return (tmp_path / "page.html").as_uri()
 
 

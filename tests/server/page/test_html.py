@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Iterator
+from copy import deepcopy
+from dataclasses import replace
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,17 @@ from consensus.server.page.html import render_locked, render_receipt, visible
 from tests.server.page.fixtures import EVIL, NOON, decide, table, usual
 
 
-@pytest.fixture
-def data(tmp_path: Path) -> Iterator[dict[str, Any]]:
-    with Ledger(tmp_path / "ledger.db") as book:
+@pytest.fixture(scope="module")
+def read(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    folder = tmp_path_factory.mktemp("read")
+    with Ledger(folder / "ledger.db") as book:
         usual(book)
-        yield read_page(book, table(tmp_path), text=True, now=NOON)
+        return read_page(book, table(folder), text=True, now=NOON)
+
+
+@pytest.fixture
+def data(read: dict[str, Any]) -> dict[str, Any]:
+    return deepcopy(read)
 
 
 def test_equal_data_give_equal_bytes(data: dict[str, Any]) -> None:
@@ -133,13 +140,18 @@ def test_incidents_labels_and_shadows_have_their_place(tmp_path: Path) -> None:
             "certificate": {"status": "certified", "bound": 0.96}, "command": "consensus bench run",
         },
     )  # fmt: skip
+    part = replace(
+        found, incident_id="i-2", cause="cost",
+        evidence={"says": "refund: it costs <more>", "part_of": "i-1"},
+    )  # fmt: skip
     shadow = Shadow(
         receipt_id="seen-1", task_type="refund", route="frontier", inclusion=0.1,
         status="answered", outcome="reject", agrees=False,
     )  # fmt: skip
     with Ledger(tmp_path / "ledger.db") as book:
         decide(book, "seen-1")
-        book.work(lambda connection: insert(connection, found))
+        for one in (found, part):
+            book.work(lambda connection, one=one: insert(connection, one))  # type: ignore[misc]
         keep_shadow(book, shadow, kind="approve")
         give_label(book, "seen-1", "approve", by="ann")
         give_label(book, "seen-1", "reject", by="bob")
@@ -148,6 +160,9 @@ def test_incidents_labels_and_shadows_have_their_place(tmp_path: Path) -> None:
     assert "refund: 5 of 14 &lt;needed&gt; another hop" in incident
     assert "<dt>e_value</dt><dd>41.23</dd>" in incident
     assert "status certified, bound 0.96" in incident
+    assert incident.count('class="incident"') == 1
+    assert "refund: it costs &lt;more&gt;" in incident
+    assert "1 incident open" in page
     assert '<code class="copy">consensus bench run</code>' in incident
     assert "limit" not in incident
     assert "1 incident open" in page
