@@ -40,6 +40,7 @@ MUTATED = (
 TESTS = (
     "tests/aggregation",
     "tests/orchestrators",
+    "tests/models/test_billing.py",
     "tests/models/test_prices.py",
     "tests/models/test_prices_against_litellm.py",
     "tests/models/test_gateway.py",

@@ -21,15 +21,14 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 from unittest.mock import patch
 
-import aiohttp
 import numpy as np
 
-from benchmarks.reliability.load import handles
+from benchmarks.reliability.load import bare, handles
 from benchmarks.serving.fleet import provider
 from benchmarks.speed.memory import resident_mb
 from benchmarks.speed.page import Claim, table
@@ -115,28 +114,6 @@ def task(number: int) -> Task:
     return Approve(type=name, subject=text, criteria=CRITERIA)
 
 
-async def bare(url: str) -> tuple[float, float]:
-    """Calls by hand, as many at once: their median in ms, and ms of CPU each."""
-    taken: list[float] = []
-    asked = {"model": "gpt-5.4-nano", "messages": [{"role": "user", "content": subject("bare")}]}
-
-    async def worker(session: aiohttp.ClientSession) -> None:
-        for _ in range(BARE // AT_ONCE):
-            began = time.perf_counter()
-            # Some of these meet a fault as well.
-            with suppress(aiohttp.ClientError, TimeoutError):
-                async with session.post(f"{url}/v1/chat/completions", json=asked) as answer:
-                    await answer.read()
-                taken.append(time.perf_counter() - began)
-
-    cpu = time.process_time()
-    patience = aiohttp.ClientTimeout(total=5)
-    async with aiohttp.ClientSession(timeout=patience) as session:
-        await asyncio.gather(*(worker(session) for _ in range(AT_ONCE)))
-    cpu = time.process_time() - cpu
-    return 1000 * statistics.median(taken), 1000 * cpu / BARE
-
-
 class Soak:
     """The engine, and what was seen of it."""
 
@@ -167,7 +144,7 @@ class Soak:
         wall, cpu = time.perf_counter(), time.process_time()
         await asyncio.gather(*(worker() for _ in range(AT_ONCE)))
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-        beside = await bare(self.url)
+        beside = await bare(self.url, BARE, AT_ONCE)
         await asyncio.sleep(0.1)
         ends = [1000 * at for at in statistics.quantiles(taken, n=100)]
         kept = sum(file.stat().st_size for file in self.ledger.parent.glob("ledger.db*")) / 2**20

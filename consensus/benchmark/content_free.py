@@ -14,6 +14,7 @@ from typing import Any
 
 from consensus.benchmark.suites import TaskType, load_suite
 from consensus.errors import DataError
+from consensus.policy.toml_text import quoted
 
 __all__ = ["INPUTS", "TAG", "content_free_cases", "write_content_free"]
 
@@ -77,18 +78,13 @@ def write_content_free(suite: str | Path, out: str | Path) -> tuple[str, ...]:
 
 
 def _toml(name: str, suite: Any, held: dict[str, list[dict[str, Any]]]) -> str:
-    lines = ["version = 1", f"name = {_text(name + '-content-free')}"]
+    lines = ["version = 1", f"name = {quoted(name + '-content-free')}"]
     for type_name in held:
         given: TaskType = suite.types[type_name]
-        lines += ["", f"[types.{_text(type_name)}]", f"kind = {_text(given.defaults.kind)}"]
+        lines += ["", f"[types.{quoted(type_name)}]", f"kind = {quoted(given.defaults.kind)}"]
         for key, value in given.defaults.fields.items():
             if isinstance(value, str):
-                lines.append(f"{key} = {_text(value)}")
+                lines.append(f"{key} = {quoted(value)}")
             elif key == "options":
-                lines.append(f"options = [{', '.join(_text(option) for option in value)}]")
+                lines.append(f"options = [{', '.join(quoted(option) for option in value)}]")
     return "\n".join(lines) + "\n"
-
-
-def _text(value: str) -> str:
-    """A TOML basic string: JSON's escapes are a subset of TOML's, but for DEL."""
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

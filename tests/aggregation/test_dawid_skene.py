@@ -156,3 +156,11 @@ def test_a_thousand_votes_on_a_case_overflow_nothing() -> None:
     votes[2:] = 1
     belief = dawid_skene(votes, 2, smoothing=0.01).posterior
     assert belief == pytest.approx(np.array([[1, 0], [1, 0], [0, 1], [0, 1]]))
+
+
+def test_it_gives_up_after_as_many_steps_as_it_may_take() -> None:
+    votes, _, _ = crowd(50, 3, 2, 1)
+    needed = dawid_skene(votes, 2).steps
+    assert dawid_skene(votes, 2, most_steps=needed).steps == needed
+    with pytest.raises(ConvergenceError):
+        dawid_skene(votes, 2, most_steps=needed - 1)

@@ -108,3 +108,8 @@ def test_counts_have_a_place_for_each_block_and_no_more() -> None:
 def test_before_the_first_whole_window_nothing_agrees() -> None:
     assert replay.window_agrees([0, 0], 3).shape == ()
     assert not replay.window_agrees([0, 0], 3)
+
+
+def test_where_no_seat_is_asked_there_is_one_block_without_votes() -> None:
+    found = replay.stop_times(np.zeros((3, 0), dtype=np.int64), 2, replay.certain_rule())
+    assert found.counts.tolist() == [[[0.0, 0.0]]] * 3

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consensus.aggregation.stop_scores import lead_decided, lead_spread, lead_standing
+from consensus.aggregation.stop_scores import lead_ballots, lead_decided, lead_spread, lead_standing
 from consensus.aggregation.stopping import certain
 
 
@@ -99,3 +99,8 @@ def test_no_cases_have_no_spread_to_measure() -> None:
 def test_the_spread_is_of_the_two_options_in_front() -> None:
     ballots = np.array([[[5.0, 4.0, 0.0], [7.0, 4.0, 3.0]]])
     assert lead_spread(ballots) == pytest.approx(np.std([1.0, 3.0], ddof=1))
+
+
+def test_a_first_place_counts_half_a_point_beside_its_score() -> None:
+    both = lead_ballots([[1.0, 0.0]], [[4.0, 3.0]], "both")
+    assert both.tolist() == [[4.5, 3.0]]

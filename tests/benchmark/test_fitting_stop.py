@@ -150,6 +150,18 @@ def test_the_command_writes_the_row_and_leaves_what_people_wrote(
         assert kept in file.read_text()
 
 
+@pytest.mark.parametrize(
+    ("option", "value"), [("--stop", "words"), ("--waves", "none"), ("--waves", "0")]
+)
+def test_a_wrong_stop_is_refused_before_anything_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str, value: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    arguments = ["fit", "--data", "nowhere", "--panel", "a", "--out", "t.json", option, value]
+    done = CliRunner().invoke(app, arguments)
+    assert option in str(done.exception)
+
+
 def test_a_row_that_would_not_load_leaves_the_file_as_it_was(tmp_path: Path) -> None:
     file = tmp_path / "policy.toml"
     file.write_text(POLICY)

@@ -7,7 +7,6 @@ the comments are for reading only. Handed back with ``--types``, it decides.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from consensus.benchmark.importing.exchange import Exchange
 from consensus.benchmark.importing.grouping import Group, GuessedKind
 from consensus.errors import DataError
 from consensus.policy._lines import index_lines
+from consensus.policy.toml_text import quoted
 from consensus.strangers import parse_toml, read_bounded
 from consensus.tasks import TYPE_PATTERN
 
@@ -74,18 +74,18 @@ def sheet_text(groups: Sequence[Group], exchanges: Sequence[Exchange]) -> str:
         lines += [f"# answered: {_shown(str(m.output))}" for m in members[:2] if m.output]
         lines += [
             "[[type]]",
-            f"group = {_toml(group.key)}",
-            f"name = {_toml(group.name)}",
-            f"kind = {_toml(group.kind)}",
+            f"group = {quoted(group.key)}",
+            f"name = {quoted(group.name)}",
+            f"kind = {quoted(group.kind)}",
         ]
         if group.labels:
-            lines.append(f"labels = [{', '.join(_toml(label) for label in group.labels)}]")
+            lines.append(f"labels = [{', '.join(quoted(label) for label in group.labels)}]")
         if group.scale is not None:
             lines.append(f"scale = [{group.scale[0]!r}, {group.scale[1]!r}]")
         if group.answer_field is not None:
-            lines.append(f"answer_field = {_toml(group.answer_field)}")
+            lines.append(f"answer_field = {quoted(group.answer_field)}")
         if group.criteria is not None:
-            lines.append(f"criteria = {_toml(group.criteria)}")
+            lines.append(f"criteria = {quoted(group.criteria)}")
         parts.append("\n".join(lines) + "\n")
     return "".join(parts)
 
@@ -95,12 +95,6 @@ def _shown(text: str) -> str:
     line = " ".join(text.split())
     clean = "".join(c if c.isprintable() else "?" for c in line)
     return clean if len(clean) <= 160 else clean[:159] + "…"
-
-
-def _toml(text: str) -> str:
-    """A TOML basic string: JSON's escapes are TOML's, but for DEL and lone surrogates."""
-    quoted = json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
-    return quoted.encode("utf-8", "replace").decode()
 
 
 def apply_sheet(groups: list[Group], path: Path) -> list[str]:

@@ -156,6 +156,11 @@ def fit(
         names[recorded] = name
     if content_free is not None and aggregator != "mean":
         raise DataError("is for mean alone", where="--content-free", fix="--aggregator mean")
+    if stop not in (None, "votes", "scores", "both"):
+        raise DataError(f'"{stop}" is not added up', where="--stop", fix="votes, scores, both")
+    sizes = [int(size) for size in waves.split(",") if size.strip().isdigit()]
+    if not sizes or min(sizes) < 1:
+        raise DataError(f'"{waves}" are no waves', where="--waves", fix="--waves 3,2")
     if (data is None) == (ledger is None):
         raise DataError("name the answers", where="bench fit", fix="--data FOLDER or --ledger FILE")
     run = _labelled(ledger, task_type) if data is None else load_run(data, unstable=unstable)
@@ -180,11 +185,6 @@ def fit(
     if stop is not None:
         from consensus.benchmark.fitting_stop import fit_stop
 
-        if stop not in ("votes", "scores", "both"):
-            raise DataError(f'"{stop}" is not added up', where="--stop", fix="votes, scores, both")
-        sizes = [int(size) for size in waves.split(",") if size.strip().isdigit()]
-        if not sizes or min(sizes) < 1:
-            raise DataError(f'"{waves}" are no waves', where="--waves", fix="--waves 3,2")
         stopping = fit_stop(
             run,
             members,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from consensus.policy.audit.model import Lengths
 from consensus.policy.rows import Consequence, TaskRow
 from consensus.policy.table import PolicyTable
+from consensus.policy.toml_text import quoted
 from consensus.tasks import Kind
 
 __all__ = ["Known", "audit_text", "from_policy", "merge"]
@@ -154,7 +154,7 @@ def _filled(first: Known, other: Known) -> Known:
 
 def audit_text(known: Sequence[Known] = (), *, system: str = "") -> str:
     """A commented audit of what is known; of one worked example where nothing is."""
-    head = HEAD.format(system=_quoted(system))
+    head = HEAD.format(system=quoted(system))
     if not known:
         return head + EXAMPLE
     return head + "".join(_task_text(each) for each in known)
@@ -165,19 +165,19 @@ def _task_text(known: Known) -> str:
     kind = known.kind or "choose"
     lines = [
         "",
-        f"[tasks.{known.name}]" if _bare(known.name) else f"[tasks.{_quoted(known.name)}]",
+        f"[tasks.{known.name}]" if _bare(known.name) else f"[tasks.{quoted(known.name)}]",
         f"# known from {known.source}",
-        f"description = {_quoted(known.description)}",
-        f"owner = {_quoted(known.owner)}",
-        f"kind = {_quoted(kind)}" + ("" if known.kind else "  # guessed"),
+        f"description = {quoted(known.description)}",
+        f"owner = {quoted(known.owner)}",
+        f"kind = {quoted(kind)}" + ("" if known.kind else "  # guessed"),
         f'complexity = "medium"{ask}',
-        f"consequence = {_quoted(known.consequence or 'medium')}"
+        f"consequence = {quoted(known.consequence or 'medium')}"
         + ("" if known.consequence else ask),
         'on_wrong = ""',
-        f"oracle = {_quoted(known.oracle)}",
+        f"oracle = {quoted(known.oracle)}",
     ]
     if known.gate is not None:
-        lines.append(f"gate = {_quoted(known.gate)}")
+        lines.append(f"gate = {quoted(known.gate)}")
     lines += [
         f"structured = {'false' if kind == 'generate' else 'true'}",
         f"monthly_volume = {known.monthly_volume or 0}",
@@ -187,9 +187,9 @@ def _task_text(known: Known) -> str:
         "# latency = { p95_s = 20, interactive = false }",
     ]
     if known.criteria is not None:
-        lines.append(f"criteria = {_quoted(known.criteria)}")
+        lines.append(f"criteria = {quoted(known.criteria)}")
     if known.options is not None:
-        lines.append(f"options = [{', '.join(map(_quoted, known.options))}]")
+        lines.append(f"options = [{', '.join(map(quoted, known.options))}]")
     if known.scale is not None:
         lines.append(f"scale = [{', '.join(repr(float(end)) for end in known.scale)}]")
     return "\n".join(lines) + "\n"
@@ -203,9 +203,3 @@ def _lengths(name: str, known: Lengths | None, usual: int) -> str:
 
 def _bare(name: str) -> bool:
     return name.replace("_", "").replace("-", "").isalnum() and name.isascii()
-
-
-def _quoted(text: str) -> str:
-    """A TOML basic string: JSON's escapes are TOML's, but for DEL and lone surrogates."""
-    quoted = json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
-    return quoted.encode("utf-8", "replace").decode()
