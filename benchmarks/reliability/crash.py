@@ -18,7 +18,6 @@ import shutil
 import statistics
 import sys
 import tempfile
-import time
 from dataclasses import asdict
 from pathlib import Path
 
@@ -44,7 +43,6 @@ def main(arguments: list[str]) -> int:
     given = parser.parse_args(arguments)
     work = given.work / f"{fingerprint()}-{given.seed}"
     work.mkdir(parents=True, exist_ok=True)
-    began = time.monotonic()
     reports: list[Report] = []
     for part in JOBS:
         if given.only in (None, part):
@@ -53,7 +51,7 @@ def main(arguments: list[str]) -> int:
     lines = [] if given.no_disk or given.only in JOBS else _disk(work / "disk.json")
     if given.only is not None:
         return 0
-    text, broken = page(reports, lines, seed=given.seed, seconds=time.monotonic() - began)
+    text, broken = page(reports, lines, seed=given.seed)
     sys.stdout.write(f"{text}\n")
     if given.write:
         keep("crash", text)
@@ -88,7 +86,7 @@ def _disk(kept: Path) -> list[Line]:
     return [Line(**line) for line in json.loads(kept.read_text())]
 
 
-def page(reports: list[Report], disk: list[Line], *, seed: int, seconds: float) -> tuple[str, bool]:
+def page(reports: list[Report], disk: list[Line], *, seed: int) -> tuple[str, bool]:
     """The section, as Markdown; and whether anything was broken."""
     blocks = []
     every: list[Line] = []
@@ -115,7 +113,7 @@ def page(reports: list[Report], disk: list[Line], *, seed: int, seconds: float) 
     how = (
         f"`python -m benchmarks.reliability crash`, seed {seed}: "
         f"{sum(r.kills for r in reports)} times kill -9, at moments drawn at random from the start "
-        f"of the process on, {seconds:.0f} s. Python {platform.python_version()}, "
+        f"of the process on. Python {platform.python_version()}, "
         f"{os.cpu_count()} cores shared."
     )
     kept = f"**{len(every) - broken} of {len(every)} promises kept.**"
