@@ -89,7 +89,8 @@ def replay_row(
         served = serve(recording, table, book)
     except NotRecordedError as error:
         kind = table.tasks[row].strategy
-        raise DataError(str(error), where=f"--row {row}", fix=_INSTEAD.get(kind or "")) from None
+        fix = _INSTEAD.get(kind or "") or f"recorded: {', '.join(recording.models)}"
+        raise DataError(str(error), where=f"--row {row}", fix=fix) from None
     base = _frontier(run, recording, frontier, variant)
     return _figures(recording, served, base, table.tasks[row].losses, row, frontier, seed)
 

@@ -48,7 +48,8 @@ def sweep_votes(
             found = np.einsum("bonk,nk->bn", credit, evidence.credit)
             total[start : start + len(block)] += found
         number += orders
-    return total / max(number, 1)
+    total /= max(number, 1)
+    return total
 
 
 def accuracy_by_seats(

@@ -30,6 +30,8 @@ __all__ = [
 
 _CHUNK = 4_000_000
 """Most numbers held at once while resampling (32 MB of counts)."""
+_KEPT = 12_000_000
+"""Most numbers kept for the next call (48 MB of counts)."""
 _ALONE = 200_000
 """Multiplications up to which a product of matrices stays in one thread."""
 
@@ -119,7 +121,7 @@ def bootstrap_ratio(
         raise ValueError("numerator and denominator must be finite")
     if bottom.sum() <= 0:
         raise ValueError("the denominator must sum above zero")
-    if top.size * draws <= _CHUNK:
+    if top.size * draws <= _KEPT:
         # In an order of their own, so that it is not the order of the cases that is resampled.
         pairs = np.column_stack([top, bottom])[np.lexsort((bottom, top))]
         unit = np.abs(pairs).max(axis=0).clip(1e-300)
@@ -151,13 +153,18 @@ def _product(counts: NDArray[np.float32], pairs: NDArray[np.float32]) -> NDArray
     return np.concatenate([counts[i : i + step] @ pairs for i in range(0, len(counts), step)])
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=2)
 def _resamples(cases: int, draws: int, seed: int) -> NDArray[np.float32]:
     """(draws, cases) how often each case is in each resample."""
-    drawn = np.random.default_rng(seed).integers(cases, size=(draws, cases))
-    drawn += np.arange(draws)[:, None] * cases
-    counts = np.bincount(drawn.ravel(), minlength=draws * cases)
-    return counts.reshape(draws, cases).astype(np.float32)
+    rng = np.random.default_rng(seed)
+    counts = np.empty((draws, cases), dtype=np.float32)
+    step = max(1, _CHUNK // cases)
+    for start in range(0, draws, step):
+        rows = min(step, draws - start)
+        drawn = rng.integers(cases, size=(rows, cases)) + np.arange(rows)[:, None] * cases
+        found = np.bincount(drawn.ravel(), minlength=rows * cases)
+        counts[start : start + rows] = found.reshape(rows, cases)
+    return counts
 
 
 def mcnemar(first: ArrayLike, second: ArrayLike) -> McNemar:

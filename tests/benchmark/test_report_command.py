@@ -63,7 +63,7 @@ def test_a_runs_report_lies_in_its_folder_and_recorded_answers_are_left_alone(
         (["DATA", "--variant", "odd"], "odd"),
         (["DATA", "--strategy", "odd"], 'unknown strategy "odd"'),
         (["DATA", "--seats", "99"], "--seats"),
-        (["DATA", "--goal", "parity"], "only auto has a goal"),
+        (["DATA", "--goal", "parity"], "only auto and cascade"),
         (["DATA", "--out", "missing/folder/r.html"], "cannot be written"),
     ],
 )

@@ -22,7 +22,7 @@ from consensus.benchmark.evidence import Evidence, evidence_of
 from consensus.benchmark.fixed_panels import Vote
 from consensus.benchmark.measure import Measured, figures, measure, measure_single
 from consensus.benchmark.recorded import load_run
-from consensus.benchmark.replay import ReplaySettings, replay
+from consensus.benchmark.replay import Replayer, ReplaySettings
 from consensus.benchmark.replay_strategies import FIXED_STRATEGIES, make_strategy
 from consensus.benchmark.report.figures import (
     MOST_SEATS,
@@ -160,12 +160,13 @@ def _compared(
     base: Measured,
     singles: Mapping[str, Measured],
 ) -> dict[str, Any]:
-    head = _replay(scope, wanted, wanted.strategy, wanted.seats)
+    again = Replayer(scope.run)
+    head = _replay(again, scope, wanted, wanted.strategy, wanted.seats)
     strategies = [_strategy_row(scope, wanted.strategy, wanted.seats, head, chosen=True)]
     left_out: list[dict[str, Any]] = []
     for name, seats in _others(scope, wanted, seated):
         try:
-            found = _replay(scope, wanted, name, seats)
+            found = _replay(again, scope, wanted, name, seats)
         except DataError as error:  # too few cases to calibrate on, or samples to seat
             left_out.append({"name": name, "seats": seats, "why": error.message})
             continue
@@ -194,13 +195,14 @@ def _seats(scope: Scope, wanted: ReportSettings, seated: Evidence) -> int | None
     return odd if odd <= len(scope.panel) * int(seated.typical.min()) else None
 
 
-def _replay(scope: Scope, wanted: ReportSettings, name: str, seats: int | None) -> dict[str, Any]:
+def _replay(
+    again: Replayer, scope: Scope, wanted: ReportSettings, name: str, seats: int | None
+) -> dict[str, Any]:
     panel = [member.name for member in scope.panel]
     if name == "cascade":
         panel.append(scope.frontier.name)
     learned = name not in FIXED_STRATEGIES or not make_strategy(name, seats).fitted
-    return replay(
-        scope.run,
+    return again(
         ReplaySettings(
             frontier=scope.frontier.name,
             panel=tuple(panel),
