@@ -128,7 +128,6 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Up
         yield folder, up
 
 
-@pytest.mark.xdist_group("watched")
 def test_a_planted_drift_raises_one_alarm_and_demotes_the_row_in_every_worker(
     watched: tuple[Path, Up],
 ) -> None:
@@ -153,7 +152,6 @@ def test_a_planted_drift_raises_one_alarm_and_demotes_the_row_in_every_worker(
     assert told.read_text().count('"cause": "escalation"') == 1
 
 
-@pytest.mark.xdist_group("watched")
 def test_when_the_supervisor_is_killed_its_workers_end(watched: tuple[Path, Up]) -> None:
     _, (_, process) = watched
     orphans = children(process)
