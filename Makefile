@@ -27,7 +27,7 @@ demo: $(STAMP) ## set up and decide real tasks with real local models; no key
 	$(BIN)/python -m benchmarks.demo
 
 test: $(STAMP) ## set up and run the tests
-	$(BIN)/python -m pytest -q -n logical --maxprocesses 4 --dist loadgroup
+	$(BIN)/python -m pytest -q -n logical --maxprocesses 4
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

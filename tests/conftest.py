@@ -56,6 +56,25 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("CONSENSUS_LEDGER", str(tmp_path / "ledger.db"))
 
 
+TOGETHER = {
+    "tests/cluster/": "ray",
+    "tests/server/page/test_clicking.py": "browser",
+    "tests/server/test_workers.py": "workers",
+}
+"""Tests that share what takes seconds to start: one process of a parallel run has them all."""
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
+
+    class Together(LoadScopeScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            return next((at for start, at in TOGETHER.items() if nodeid.startswith(start)), nodeid)
+
+    return Together(config, log)
+
+
 def absent(part: str) -> str | None:
     """Why a part is missing here, or None."""
     if part == "recorded-data":

@@ -56,7 +56,6 @@ oracle = {{ kind = "rubric", grader = "{grader}" }}
 
 on_ray = [
     pytest.mark.needs("ray"),
-    pytest.mark.xdist_group("ray"),
     # Ray's own: file handles of processes that it has killed.
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),

@@ -23,7 +23,6 @@ from tests.loopback.server import LoopbackProvider
 
 pytestmark = [
     pytest.mark.needs("ray"),
-    pytest.mark.xdist_group("ray"),
     # Ray's own: file handles of processes that it has killed.
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
@@ -154,8 +153,9 @@ async def test_one_worker_killed_costs_no_decision_no_paid_call_and_changes_noth
     answers = Counter((c.decision_id, c.seat) for c in calls if c.completion is not None)
     assert len(answers) == 270
     assert set(answers.values()) == {1}
-    # What the dead worker had under way may have been paid in vain: at most its calls at once.
-    assert 270 <= asked <= 270 + 6
+    # What the dead worker had open may have been paid in vain, and answers not yet on disk: three
+    # calls of each of its eight decisions at once.
+    assert 270 <= asked <= 270 + 24
     with Ledger(tmp_path / "ledger.db") as ledger:
         assert verify(ledger).ok
     assert not list(tmp_path.glob("ledger.db.*.workers"))

@@ -18,7 +18,7 @@ from tests.server.page.browser import Browser, browser, chromium
 from tests.server.page.fixtures import EVIL, decide, table, usual
 from tests.server.serving import TASK, serving
 
-pytestmark = [pytest.mark.needs("browser"), pytest.mark.xdist_group("browser")]
+pytestmark = pytest.mark.needs("browser")
 
 SEEN = """
 const seen = (one) =>
