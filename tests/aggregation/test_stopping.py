@@ -226,7 +226,7 @@ def test_answers_beyond_the_ranks_are_lumped_into_the_last() -> None:
 
 
 def test_walds_test_goes_on_at_a_draw() -> None:
-    assert not stop.sprt_decided([2, 2])
+    assert not stop.sprt_decided([5, 5])
     assert stop.sprt_decided([40, 40])  # far more draws than three of four would leave
 
 
