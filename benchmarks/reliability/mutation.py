@@ -5,7 +5,7 @@ condition negated, ...) in aggregation, the decision rule, quorum and prices. Ea
 the tests that execute its line, those of its own file first and quick ones first, until one fails.
 
 A run is resumable: what is done is in the work folder. What was killed stays so while its file and
-the test that killed it are as they were; what survived is tried again when code or tests change.
+the test that killed it are as they were, what survived while its file and its tests are.
 
     python -m benchmarks.reliability mutation --sample 500 --seed 7 --write
 """
@@ -122,31 +122,33 @@ class Fates:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.state = digest(*ROOT.glob("consensus/**/*.py"), *ROOT.glob("tests/**/*.py"))
 
     def read(self) -> dict[Mutant, runs.Fate]:
         """Those that still hold."""
         fates: dict[Mutant, runs.Fate] = {}
         lines = self.path.read_text().splitlines() if self.path.exists() else []
         for row in map(json.loads, lines):
-            mutant, same = Mutant(**row["mutant"]), row["state"] == self.state
-            noticed = row["fate"] in ("killed", "timeout")
-            if same or (noticed and row["marks"] == self._marks(mutant, row["by"])):
+            mutant = Mutant(**row["mutant"])
+            if row["marks"] == {name: self._mark(name) for name in row["marks"]}:
                 fates[mutant] = row["fate"]
             else:
                 fates.pop(mutant, None)
         return fates
 
-    def add(self, mutant: Mutant, fate: runs.Fate, by: str) -> None:
-        """Keep one more."""
-        row = {"mutant": mutant.as_dict(), "fate": fate, "by": by, "state": self.state}
+    def add(self, mutant: Mutant, fate: runs.Fate, by: str, tests: Sequence[str]) -> None:
+        """Keep one more: it rests on the test that noticed it, else on all that did not."""
+        files = {mutant.path, *(one.partition("::")[0] for one in ([by] if by else tests))}
+        marks = {name: self._mark(name) for name in sorted(files)}
+        row = {"mutant": mutant.as_dict(), "fate": fate, "by": by, "marks": marks}
         with self.path.open("a") as file:
-            file.write(json.dumps({**row, "marks": self._marks(mutant, by)}) + "\n")
+            file.write(json.dumps(row) + "\n")
 
     @staticmethod
-    def _marks(mutant: Mutant, by: str) -> list[str]:
-        files = [ROOT / mutant.path, *([ROOT / by.split("::", maxsplit=1)[0]] if by else [])]
-        return [digest(file) if file.exists() else "" for file in files]
+    def _mark(name: str) -> str:
+        file = ROOT / name
+        if file.is_dir():
+            return digest(*file.glob("**/*.py"))
+        return digest(file) if file.exists() else ""
 
 
 class Run:
@@ -161,7 +163,7 @@ class Run:
         """Every mutant's fate."""
         for one in self._waiting():
             if not self.tests[one]:
-                self.fates.add(one, "uncovered", "")
+                self.fates.add(one, "uncovered", "", TESTS)
         if self._waiting():
             child = os.fork()
             if not child:
@@ -200,7 +202,7 @@ class Run:
                 if verdict is not None:
                     del running[one]
                     if verdict.fate is not None:
-                        self.fates.add(one, verdict.fate, verdict.by)
+                        self.fates.add(one, verdict.fate, verdict.by, self.tests[one])
                     left = len(waiting) + len(running)
                     spent = time.monotonic() - began
                     print(f"\r{total - left}/{total}  {spent:.0f} s", end="", file=sys.stderr)
@@ -253,7 +255,8 @@ def _section(mutants: list[Mutant], fates: dict[Mutant, runs.Fate], seed: int) -
             rows.append(f"| consensus/{room} | {len(here)} | {dead} ({dead / len(here):.0%}) |")
     rows += ["", "Survivors, and why:", ""]
     for one in sorted(alive, key=lambda m: (m.path, m.line, m.way)):
-        key = f"{one.path} {one.before} → {one.after}"
+        text = (ROOT / one.path).read_text().splitlines()[one.line - 1].strip()
+        key = f"{one.path} | {text} | {one.before} → {one.after}"
         why = reasons.get(key, "not looked at")
         rows.append(f"- `{one.path}:{one.line}` `{one.before}` → `{one.after}`: {why}")
     return "\n".join(rows)

@@ -21,8 +21,11 @@ if TYPE_CHECKING:
 
 __all__ = ["CONNECT_TIMEOUT_S", "Answer", "Way", "aiohttp_client", "aiohttp_transport", "over"]
 
-CONNECT_TIMEOUT_S = 10.0
-"""Seconds to open a connection. The call as a whole is timed by the client that makes it."""
+CONNECT_TIMEOUT_S = 30.0
+"""Seconds to open a connection. The call as a whole is timed by the client that makes it.
+
+Not less: where thousands of decisions begin at once on a busy machine, the event loop is away for
+ten or twenty seconds, and connections that stood were given up (and the breaker opened)."""
 
 _KEEPALIVE_S = 60.0
 _OWN_HEADERS = frozenset({"content-length", "transfer-encoding"})

@@ -71,5 +71,5 @@ def test_the_next_seats_are_worth_less_and_less_and_less_still_when_they_err_tog
 
 
 def test_many_cases_leave_a_narrow_interval() -> None:
-    found = ind.beta_binomial_fit(block(2000, 5, 0.7, 0.4, 2).sum(axis=1), 5)
+    found = ind.beta_binomial_fit(block(900, 5, 0.7, 0.4, 2).sum(axis=1), 5)
     assert 0.3 < found.low < found.rho < found.high < 0.5

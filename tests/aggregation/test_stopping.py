@@ -226,7 +226,7 @@ def test_answers_beyond_the_ranks_are_lumped_into_the_last() -> None:
 
 
 def test_walds_test_goes_on_at_a_draw() -> None:
-    assert not stop.sprt_decided([2, 2])
+    assert not stop.sprt_decided([5, 5])
     assert stop.sprt_decided([40, 40])  # far more draws than three of four would leave
 
 
@@ -239,3 +239,12 @@ def test_half_a_vote_for_the_second_counts_as_a_whole_one_in_the_mixture_test() 
 def test_an_error_of_more_than_a_half_bounds_nothing() -> None:
     with pytest.raises(ValueError, match="error"):
         stop.wald_bound(0.7, error=0.6)
+
+
+def test_an_error_of_five_per_cent_is_the_odds_default() -> None:
+    assert stop.odds_decided([0.96, 0.04])
+    assert not stop.odds_decided([0.94, 0.06])
+
+
+def test_half_a_vote_is_spread_over_the_options_of_a_unanimous_history() -> None:
+    assert stop.fit_type_prior([[2, 0]]).shares == pytest.approx(np.array([[0.9, 0.1]]))
