@@ -180,8 +180,8 @@ def section(items: Sequence[Any], models: Mapping[str, Mapping[str, Mapping[str,
         parts += [f"### {model}", table(head, _summary(items, arms))]
         if len(answered) < texts:
             parts.append(
-                f"{len(answered)} of the {texts} texts are measured so far (one of each class, "
-                "then a second of each, …); the same command goes on with the rest."
+                f"{len(answered)} of the {texts} texts are measured so far; the same command "
+                "goes on with the rest."
             )
         paired = ("pair", "at risk in both", "only the first", "only the second", "p", "pull, less")
         parts += [

@@ -5,7 +5,9 @@ A target takes the bytes of one reply or file. It may raise a ``ConsensusError``
 
 from __future__ import annotations
 
+import atexit
 import json
+import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -325,8 +327,9 @@ def _json(data: bytes) -> Any:
 
 @cache
 def _folder() -> str:
-    shm = Path("/dev/shm")  # noqa: S108 - files by the thousand each second
-    return tempfile.mkdtemp(prefix="fuzz-", dir=shm if shm.is_dir() else None)
+    made = tempfile.mkdtemp(prefix="fuzz-")
+    atexit.register(shutil.rmtree, made, ignore_errors=True)
+    return made
 
 
 def _file(name: str, data: bytes) -> Path:
