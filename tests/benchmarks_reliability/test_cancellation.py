@@ -18,8 +18,8 @@ pytestmark = pytest.mark.skipif(
 async def test_nothing_is_left_of_a_decision_that_is_cancelled_at_a_random_moment(
     tmp_path: Path, name: str
 ) -> None:
-    tally = await cancelled_over(SHAPES[name], tmp_path, 8, seed=f"test {name}", ledger=True)
-    assert tally.running >= 4
+    tally = await cancelled_over(SHAPES[name], tmp_path, 4, seed=f"test {name}", ledger=True)
+    assert tally.running >= 2
     assert tally.left == []
 
 

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.waits
 
 
 async def test_what_is_promised_holds_and_the_checks_see_where_it_does_not(tmp_path: Path) -> None:
-    evidence = await run(tmp_path, calls=120, seed=3, outage_s=0)
+    evidence = await run(tmp_path, calls=80, seed=3, outage_s=0)
     assert [line.promise for line in checks(evidence) if line.broken] == []
     for break_it, promise in BREAKS.items():
         spoiled = copy.deepcopy(evidence)
