@@ -239,7 +239,8 @@ def _section(mutants: list[Mutant], fates: dict[Mutant, runs.Fate], seed: int) -
     low, high = wilson(killed, n)
     met = "met" if killed >= TARGET * n else "not met"
     head = (
-        f"## Mutation\n\n`python -m benchmarks.reliability mutation --sample {n} --seed {seed}`: drawn from "
+        "## Mutation\n\n"
+        f"`python -m benchmarks.reliability mutation --sample {n} --seed {seed}`: drawn from "
         f"{', '.join(ROOMS)}; each run against the quick tests (at most {SLOW_S:g} s each) that "
         "execute its line.\n\n"
         f"**{killed} of {n} killed: {killed / n:.1%}** (95 % interval {low:.1%} to {high:.1%}; "
