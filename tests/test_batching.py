@@ -402,7 +402,8 @@ async def test_every_item_is_on_the_ledger_once(
     answered = [call for call in calls if call.failure is None]
     assert len(answered) == len({call.call_id for call in answered}) == 12
     assert {call.price_basis for call in answered} == {"batch"}
-    assert {call.failure for call in calls} == {None, "cancelled"}
+    # How many calls still waited for their batch when it was killed is chance.
+    assert {call.failure for call in calls} <= {None, "cancelled"}
     assert sum(call.cost_pico for call in calls if call.failure is not None) == 0
 
 

@@ -2,7 +2,9 @@
 
 26 characters of Crockford's base 32, laid out as a ULID: 48 bits of milliseconds since 1970, then
 80 bits that are random at the first id of a millisecond and count up from there. Ids of one
-process are therefore strictly increasing, even where the wall clock steps back.
+process are therefore strictly increasing, also where the wall clock is set back a little. A clock
+that was far ahead and is put right is followed: ids say when things began, and what is spent on a
+day is counted by them.
 """
 
 from __future__ import annotations
@@ -11,9 +13,11 @@ import os
 import threading
 import time
 
-__all__ = ["ID_LENGTH", "new_id"]
+__all__ = ["FOLLOWED_MS", "ID_LENGTH", "new_id"]
 
 ID_LENGTH = 26
+FOLLOWED_MS = 60_000
+"""Milliseconds: a clock that steps back further than this is followed."""
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _PAIRS = tuple(a + b for a in _ALPHABET for b in _ALPHABET)
 _LOW = (1 << 70) - 1
@@ -47,7 +51,7 @@ def new_id() -> str:
     with _lock:
         state = _state
         millisecond = time.time_ns() // 1_000_000
-        if millisecond > state.millisecond:
+        if millisecond > state.millisecond or millisecond < state.millisecond - FOLLOWED_MS:
             state.millisecond = millisecond
             # The top random bit stays 0, so counting up can never carry into the time.
             value = (millisecond << 80) | (int.from_bytes(os.urandom(10)) >> 1)

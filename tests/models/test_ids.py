@@ -11,6 +11,8 @@ import pytest
 from consensus.models import ids
 from consensus.models.ids import ID_LENGTH, new_id
 
+REAL_NS = time.time_ns
+
 
 def test_ids_are_unique_and_sorted_by_their_making() -> None:
     made = [new_id() for _ in range(20_000)]
@@ -59,3 +61,15 @@ def test_a_forked_child_draws_its_own_random_bits(monkeypatch: pytest.MonkeyPatc
     ids._after_fork()
     assert ids._state is not before
     assert ids._state.last == 0
+
+
+def test_a_clock_that_was_far_ahead_and_is_put_right_is_followed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ids, "_state", ids._State())
+    before = new_id()
+    monkeypatch.setattr(time, "time_ns", lambda: REAL_NS() + 10 * 365 * 86_400 * 10**9)
+    ahead = new_id()
+    monkeypatch.setattr(time, "time_ns", REAL_NS)
+    after = new_id()
+    assert before[:10] <= after[:10] < ahead[:10]  # ten characters are the time
