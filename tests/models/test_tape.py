@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from consensus.ballots import Usage
 from consensus.errors import DataError
 from consensus.models import tape as taping
-from consensus.models.protocol import Completion, Part, Request, Turn
+from consensus.models.protocol import Completion
 from consensus.models.tape import (
     CompletionSource,
     Paid,
@@ -26,24 +26,6 @@ from consensus.models.tape import (
     completion_to_json,
 )
 
-REQUEST = Request(
-    model="anthropic/claude-haiku-5-5",
-    system="You are a judge — übertreibe nicht.",
-    turns=(
-        Turn("user", (Part("the shared part", cache=True), Part("the question 🙂"))),
-        Turn("assistant", (Part("what?"),)),
-        Turn("user", (Part("again"),)),
-    ),
-    output_schema={
-        "type": "object",
-        "properties": {"answer": {"enum": ["approve", "reject"]}, "confidence": {"minimum": 0.5}},
-    },
-    choices=("approve", "reject"),
-    max_output_tokens=256,
-    temperature=0.5,
-    seed=11,
-    sample=3,
-)
 KEY = "8489c2d78ab142b5253815f66ca75e0fc877b1516b360af9d5fa985c8f9eaf23"
 COMPLETION = Completion(
     text='{"answer":"approve"}',
