@@ -22,11 +22,11 @@ from unittest.mock import patch
 
 import aiohttp
 
+from benchmarks.reliability._writing import keep
 from benchmarks.speed.memory import resident_mb
 from benchmarks.speed.page import Claim, table
 from benchmarks.speed.shared import Provider, policy, provider, subject, task
 from consensus import Engine
-from consensus.benchmark.study import replace_sections
 
 IN_FLIGHT, WAVES, DELAY_MS = 10_000, 3, 400
 PATIENCE_S = 600
@@ -192,10 +192,7 @@ def main(arguments: list[str]) -> None:
     text = page(waves, given.in_flight)
     sys.stdout.write(f"{text}\n")
     if given.write:
-        results = Path("benchmarks/RESULTS.md")
-        before = results.read_text(encoding="utf-8")
-        after = replace_sections(before, {"load": text}, where=str(results))
-        results.write_text(after, encoding="utf-8")
+        keep("load", text)
 
 
 if __name__ == "__main__":

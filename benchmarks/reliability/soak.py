@@ -28,13 +28,13 @@ from unittest.mock import patch
 
 import numpy as np
 
+from benchmarks.reliability._writing import keep
 from benchmarks.reliability.load import bare, handles
 from benchmarks.serving.fleet import provider
 from benchmarks.speed.memory import resident_mb
 from benchmarks.speed.page import Claim, table
 from benchmarks.speed.shared import CRITERIA, subject
 from consensus import Approve, Choose, Compare, Engine, Generate, Rank, Score
-from consensus.benchmark.study import replace_sections
 from consensus.decisions import Decision
 from consensus.tasks import Task
 
@@ -286,10 +286,7 @@ def main(arguments: Sequence[str]) -> None:
         text = page(soak, books(folder / "ledger.db"), given.decisions)
     sys.stdout.write(f"{text}\n")
     if given.write:
-        results = Path("benchmarks/RESULTS.md")
-        before = results.read_text(encoding="utf-8")
-        after = replace_sections(before, {"soak": text}, where=str(results))
-        results.write_text(after, encoding="utf-8")
+        keep("soak", text)
 
 
 if __name__ == "__main__":
