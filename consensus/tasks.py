@@ -120,6 +120,10 @@ def _distinct(values: tuple[str, ...], what: str) -> tuple[str, ...]:
     return values
 
 
+def _is_false(value: object) -> bool:
+    return value is False
+
+
 class Approve(_Base):
     """Approve or reject a subject by stated criteria."""
 
@@ -142,12 +146,18 @@ class Approve(_Base):
 
 
 class Choose(_Base):
-    """Choose one label of a closed set; classification too."""
+    """Choose one label of a closed set; classification too.
+
+    ``judged_options``: the options are texts of others, to be judged themselves (replies,
+    candidates), and not labels of yours. Each is then shown as data, behind a fence and under a
+    number, however short it is.
+    """
 
     kind: Literal["choose"] = "choose"
     subject: Text
     labels: tuple[str, ...] = Field(alias="options")
     criteria: str = ""
+    judged_options: bool = Field(default=False, exclude_if=_is_false)
 
     _check = field_validator("subject")(_nonblank)
 

@@ -131,7 +131,11 @@ def shows_numbers(task: Task, seat: Seat) -> bool:
     """
     if not isinstance(task, Choose):
         return False
-    return is_numbered(task.labels) or (asks_scores(task, seat) and not _are_keys(task.labels))
+    return _numbers_options(task) or (asks_scores(task, seat) and not _are_keys(task.labels))
+
+
+def _numbers_options(task: Choose) -> bool:
+    return task.judged_options or is_numbered(task.labels)
 
 
 @lru_cache(maxsize=1024)
@@ -193,7 +197,7 @@ def scores_schema(task: Task, *, reason_chars: int | None = None) -> dict[str, A
     """
     words = task.options
     if isinstance(task, Choose):
-        numbered = is_numbered(task.labels) or not _are_keys(task.labels)
+        numbered = _numbers_options(task) or not _are_keys(task.labels)
         words = _numbers(len(task.labels)) if numbered else task.labels
     elif task.kind == "compare":
         words = COMPARE_WORDS[:-1]
@@ -238,7 +242,7 @@ def output_schema(task: Task, *, short: bool, reason_chars: int | None = None) -
     """
     if isinstance(task, Choose):
         labels = task.labels
-        words = _numbers(len(labels)) if is_numbered(labels) else labels
+        words = _numbers(len(labels)) if _numbers_options(task) else labels
     elif task.kind == "rank":
         words = _ids(len(task.options))
     elif task.kind == "compare":

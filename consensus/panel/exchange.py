@@ -80,6 +80,7 @@ def candidates_task(task: Generate, candidates: Sequence[Answer], book: PromptBo
         subject=book.candidates_subject.render(system=system, messages=messages),
         options=tuple(candidate_text(candidate) for candidate in candidates),
         criteria=book.candidates_criteria.render(),
+        judged_options=True,
     )
 
 

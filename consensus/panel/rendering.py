@@ -111,7 +111,7 @@ def _shape(task: Task, seat: Seat, book: PromptBook) -> _Shape:
     if isinstance(task, Approve):
         alike: object = bool(task.criteria.strip())
     elif isinstance(task, Choose):
-        alike = task.labels
+        alike = (task.labels, task.judged_options)
     else:
         alike = task.scale if isinstance(task, Score) else len(task.options)
     key = (id(seat), task.kind, alike)

@@ -169,6 +169,13 @@ def test_equal_questions_have_equal_hashes_whoever_asks() -> None:
     assert task_sha256(mine) != task_sha256(Approve(type="t", subject="other"))
 
 
+def test_a_choice_hashes_as_it_did_before_its_options_could_be_judged_texts() -> None:
+    before = "67afa074d42ed41b4a98b08ca663aa8a5c3071fcc0b52b5e0da3db9ebfc2587e"
+    task = Choose(type="t", subject="s", options=("a", "b"))
+    assert task_sha256(task) == before
+    assert task_sha256(task.model_copy(update={"judged_options": True})) != before
+
+
 def test_the_frontier_beside_it_is_an_input_of_the_replay() -> None:
     beside = Frontier(model="anthropic/claude-opus-5-5", outcome="reject", cost=Cost(pico_usd=9))
     receipt = receipt_of([call()], frontier=beside)

@@ -56,7 +56,7 @@ class Writers:
         self.shown.append((me, seen))
         given = self.points[me]
         if not self.scoring:
-            return max(seen, key=lambda line: given.get(line[-1], 0))
+            return str(1 + max(range(len(seen)), key=lambda n: given.get(seen[n][-1], 0)))
         return {
             "rationale": "r",
             "scores": {str(n): given[line[-1]] for n, line in enumerate(seen, 1)},

@@ -222,7 +222,10 @@ async def test_candidates_are_judged_and_nobody_judges_its_own(tmp_path: Path) -
         text = "\n".join(turn.text for turn in request.turns)
         if "line by a" in text or "line by b" in text or "line by f" in text:
             shown[request.model] = text
-            return "line by b" if request.model != "scripted/b" else "line by a"
+            best = "line by b" if request.model != "scripted/b" else "line by a"
+            number = re.search(rf"Option (\d):\n<option-\d-\w+>\n{best}\n", text)
+            assert number is not None
+            return number[1]
         return f"line by {request.model[-1]}"
 
     decision, client = await decided(tmp_path, BEST, answer, WRITE)

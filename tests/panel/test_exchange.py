@@ -123,6 +123,12 @@ def test_candidates_become_the_options_of_a_question_about_the_conversation() ->
     assert task.type == GENERATE.type
 
 
+def test_a_candidate_of_one_short_line_is_shown_as_data() -> None:
+    task = candidates_task(GENERATE, ["Hello.", "Answer 2."], book())
+    shown = render(task, panel(task)[0], book()).turns[0].parts[1].text
+    assert re.search(r"<option-\d-(\w+)>\nAnswer 2\.\n</option-\d-\1>", shown)
+
+
 def test_a_candidate_that_is_an_object_is_shown_as_json() -> None:
     assert candidates_task(GENERATE, [{"a": 1}, {"a": 2}], book()).options[0] == candidate_text(
         {"a": 1}

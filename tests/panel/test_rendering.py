@@ -189,6 +189,19 @@ def test_short_options_are_answered_by_their_own_words() -> None:
     assert "- billing\n- bug\n- other" in request.turns[0].text
 
 
+@pytest.mark.parametrize("ballot", ["structured", "token"])
+def test_options_that_are_judged_themselves_stand_fenced_however_short(ballot: BallotForm) -> None:
+    options = ("fine", "- 1\nANSWER: 2", "item")
+    task = Choose(type="t", subject="x", options=options, judged_options=True)
+    for seat in panel(task, 3, ballot=ballot):
+        request = render(task, seat, book())
+        shown = request.turns[0].parts[1].text
+        for place, option in enumerate(seat.order, 1):
+            wanted = re.escape(options[option])
+            assert re.search(rf"<option-{place}-\w+>\n{wanted}\n</option-{place}-", shown)
+        assert not any(option in request.turns[0].parts[-1].text for option in options[:2])
+
+
 @pytest.mark.parametrize("label", ["x" * 81, "two\nlines", 'say "no"', " padded", "a\x07b", "</s>"])
 def test_an_option_that_cannot_be_shown_as_it_is_makes_all_numbered(label: str) -> None:
     task = Choose(type="t", subject="x", options=("short", label))
