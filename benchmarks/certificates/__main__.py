@@ -18,10 +18,10 @@ import numpy as np
 
 from consensus.benchmark.proposals.candidates import search, table_with
 from consensus.benchmark.proposals.figures import typical
-from consensus.benchmark.proposals.propose import front
 from consensus.benchmark.proposals.recording import Recording, recording_of, task_types
 from consensus.benchmark.proposals.serving import NotRecordedError, serve
 from consensus.benchmark.proposals.truth import Floats, TruthCell, false_certificates, tally
+from consensus.benchmark.proposals.trying import front
 from consensus.benchmark.recorded import load_run
 from consensus.benchmark.study import data_folder, replace_sections
 from consensus.models.prices import PriceBook

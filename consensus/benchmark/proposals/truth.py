@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from consensus.benchmark.evidence import calibration_mask
-from consensus.benchmark.proposals.propose import front
+from consensus.benchmark.proposals.trying import front
 from consensus.policy.certifying import clears
 from consensus.policy.mix import coin
 from consensus.statistics import clopper_pearson, rate_bound

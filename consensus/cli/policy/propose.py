@@ -102,8 +102,8 @@ def propose(
     """
     from consensus.benchmark.proposals.model import save_proposal
     from consensus.benchmark.proposals.pages import render_html, render_markdown
-    from consensus.benchmark.proposals.propose import ProposalSettings
     from consensus.benchmark.proposals.propose import propose as propose_rows
+    from consensus.benchmark.proposals.settings import ProposalSettings
     from consensus.policy.load import find_policy, load_policy
 
     if calibrate != "half":

@@ -107,12 +107,13 @@ def refresh(
       consensus policy refresh --labelled --audit 0.05 --since 30d --type refund_approval
     """
     from consensus.benchmark.proposals.model import save_proposal
-    from consensus.benchmark.proposals.propose import ProposalSettings, propose
+    from consensus.benchmark.proposals.propose import propose
     from consensus.benchmark.proposals.refreshing import (
         ask_new_model,
         estimate_new_model,
         touched_rows,
     )
+    from consensus.benchmark.proposals.settings import ProposalSettings
     from consensus.cli.policy.check import current_state
     from consensus.cli.policy.propose import audit_of, show_proposal
     from consensus.policy.load import find_policy, load_policy

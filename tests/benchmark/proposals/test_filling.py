@@ -9,7 +9,8 @@ import pytest
 from consensus.benchmark.proposals.accepting import accept
 from consensus.benchmark.proposals.model import Proposal
 from consensus.benchmark.proposals.pages import diff_lines
-from consensus.benchmark.proposals.propose import ProposalSettings, propose
+from consensus.benchmark.proposals.propose import propose
+from consensus.benchmark.proposals.settings import ProposalSettings
 from consensus.benchmark.suites import load_suite
 from consensus.errors import PolicyError
 from consensus.panel.book import load_prompts

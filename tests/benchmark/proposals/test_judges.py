@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from consensus.benchmark.proposals.judges import CRITERIA, judging_row, namer_of
-from consensus.benchmark.proposals.propose import ProposalSettings, propose
+from consensus.benchmark.proposals.propose import propose
+from consensus.benchmark.proposals.settings import ProposalSettings
 from consensus.errors import DataError
 from consensus.models.protocol import Request
 from consensus.models.scripted import Reply, ScriptedClient

@@ -11,7 +11,8 @@ from consensus.benchmark.proposals.candidates import Candidate
 from consensus.benchmark.proposals.mixtures import LEAST, Arm, mixtures
 from consensus.benchmark.proposals.model import Proposal
 from consensus.benchmark.proposals.pages import diff_lines
-from consensus.benchmark.proposals.propose import ProposalSettings, propose
+from consensus.benchmark.proposals.propose import propose
+from consensus.benchmark.proposals.settings import ProposalSettings
 from consensus.panel.book import load_prompts
 from consensus.policy.certifying import route_sha256
 from consensus.policy.consequences import Bars

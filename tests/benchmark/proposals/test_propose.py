@@ -9,7 +9,8 @@ import pytest
 from consensus.benchmark.proposals.accepting import accept
 from consensus.benchmark.proposals.model import Proposal, load_proposal, save_proposal
 from consensus.benchmark.proposals.pages import diff_lines, render_html, render_markdown
-from consensus.benchmark.proposals.propose import ProposalSettings, propose
+from consensus.benchmark.proposals.propose import propose
+from consensus.benchmark.proposals.settings import ProposalSettings
 from consensus.errors import DataError, PolicyError
 from consensus.panel.book import load_prompts
 from consensus.policy.audit.model import Audit, AuditTask, Lengths

@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 
 from consensus.benchmark.proposals.accepting import accept
-from consensus.benchmark.proposals.propose import ProposalSettings, propose
+from consensus.benchmark.proposals.propose import propose
 from consensus.benchmark.proposals.refreshing import (
     ask_new_model,
     estimate_new_model,
     touched_rows,
 )
+from consensus.benchmark.proposals.settings import ProposalSettings
 from consensus.errors import DataError
 from consensus.models.prices import PriceBook
 from consensus.panel.book import load_prompts

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from consensus.benchmark.proposals.propose import front
 from consensus.benchmark.proposals.truth import false_certificates, tally
+from consensus.benchmark.proposals.trying import front
 from consensus.policy.mix import coin
 
 IDS = [f"c{i}" for i in range(400)]
