@@ -49,7 +49,7 @@ def measure(
     if name == "limiter":
         return limiter.study(say, rounds=rounds, seconds=1.2 if quick else 4)
     if name == "memory":
-        streams = ((500, True),) if quick else ((100_000, False), (40_000, True))
+        streams = ((500, True),) if quick else ((100_000, False), (100_000, True))
         return memory.study(say, streams=streams)
     if name == "replay":
         return replay.study(say, rounds=rounds, quick=quick)
