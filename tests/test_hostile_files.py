@@ -15,7 +15,8 @@ from consensus import strangers
 from consensus.benchmark.importing.reading import read_logs
 from consensus.benchmark.recorded import load_run
 from consensus.benchmark.replay_pairs import recorded_rankings
-from consensus.benchmark.run_format import ImportReport, RecordedRun
+from consensus.benchmark.run_format.report import ImportReport
+from consensus.benchmark.run_format.run import RecordedRun
 from consensus.benchmark.suites import load_suite
 from consensus.errors import ConsensusError, DataError, PolicyError, PromptError, SuiteError
 from consensus.jobs import count_lines, read_tasks
@@ -295,7 +296,7 @@ def test_a_tape_of_strange_lines_is_opened_and_gives_nothing(tmp_path: Path) -> 
 def test_a_table_wider_than_memory_is_refused_before_it_is_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("consensus.benchmark.run_format.MAX_CELLS", 1000)
+    monkeypatch.setattr("consensus.benchmark.run_format.columns.MAX_CELLS", 1000)
     folder = _run(tmp_path)
     wide = {"case_id": "w", "label": "0", "options": [str(k) for k in range(500)]}
     rows = [wide, *({"case_id": f"c{k}", "label": "A", "options": ["A", "B"]} for k in range(9))]

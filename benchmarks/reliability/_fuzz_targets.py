@@ -252,7 +252,7 @@ def recorded(data: bytes, pick: int) -> None:
 
 
 def runs(data: bytes, pick: int) -> None:
-    from consensus.benchmark.run_format import RecordedRun
+    from consensus.benchmark.run_format.run import RecordedRun
 
     files = {"manifest.json": _MANIFEST, "cases.jsonl": _RUN_CASES, "answers.jsonl": _RUN_ANSWERS}
     name = list(files)[pick % 3]
@@ -265,7 +265,7 @@ def logs(data: bytes, _: int) -> None:
     from consensus.benchmark.importing.building import build
     from consensus.benchmark.importing.grouping import find_groups
     from consensus.benchmark.importing.reading import read_logs
-    from consensus.benchmark.run_format import ImportReport
+    from consensus.benchmark.run_format.report import ImportReport
 
     report = ImportReport()
     found = read_logs([_file("logs.jsonl", data)], report)

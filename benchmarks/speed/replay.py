@@ -23,7 +23,8 @@ from benchmarks.speed.page import Claim, Part, spread, table
 from benchmarks.speed.shared import ROOT
 from consensus.benchmark.evidence import evidence_of, resolve_members
 from consensus.benchmark.replay import Replayer, ReplaySettings, replay
-from consensus.benchmark.run_format import RecordedRun, RunWriter
+from consensus.benchmark.run_format.run import RecordedRun
+from consensus.benchmark.run_format.writing import RunWriter
 from consensus.benchmark.sweep import sweep_votes
 
 MODELS, SAMPLES, CASES, SETTINGS = 5, 5, 655, 1000

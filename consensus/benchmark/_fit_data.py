@@ -14,7 +14,7 @@ from consensus.aggregation._numerics import FitError, canonical_mean
 from consensus.aggregation.dawid_skene import dawid_skene
 from consensus.benchmark._fit_families import Panel
 from consensus.benchmark.evidence import Evidence, evidence_of, resolve_members
-from consensus.benchmark.run_format import RecordedRun
+from consensus.benchmark.run_format.run import RecordedRun
 from consensus.errors import DataError
 from consensus.orchestrators.calibrated import SeatArrays
 from consensus.statistics.weighted import effective_cases, truncated

@@ -12,7 +12,7 @@ from typing import Any
 
 from consensus.benchmark.acting import Acting
 from consensus.benchmark.replay_settings import ReplaySettings
-from consensus.benchmark.run_format import RecordedRun
+from consensus.benchmark.run_format.run import RecordedRun
 from consensus.orchestrators.spec import Losses
 
 __all__ = ["SHIPPED", "STUDIES", "Passes", "Row", "Single", "Study", "Table", "command_of"]

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from consensus.benchmark.run_format import Member, RecordedRun
+from consensus.benchmark.run_format.columns import Member
+from consensus.benchmark.run_format.run import RecordedRun
 from consensus.benchmark.running import Running
 from consensus.errors import DataError
 

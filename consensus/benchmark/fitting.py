@@ -39,7 +39,7 @@ from consensus.benchmark.evidence import (
     evidence_of,
     resolve_members,
 )
-from consensus.benchmark.run_format import RecordedRun
+from consensus.benchmark.run_format.run import RecordedRun
 from consensus.benchmark.strategy import front, seat_counts
 from consensus.errors import DataError
 from consensus.orchestrators.calibrated import judge_model

@@ -19,7 +19,7 @@ from consensus.aggregation.stop_scores import LeadEvidence
 from consensus.benchmark._fit_data import of_type
 from consensus.benchmark.evidence import calibration_mask, evidence_of, resolve_members
 from consensus.benchmark.measure import measure
-from consensus.benchmark.run_format import RecordedRun
+from consensus.benchmark.run_format.run import RecordedRun
 from consensus.benchmark.stopping_strategy import Stopping, parse_stopping
 from consensus.errors import DataError, PolicyError
 from consensus.policy.load import load_policy

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from consensus.ballots import Ballot, Failure
 from consensus.benchmark.judging import option_name
-from consensus.benchmark.run_format import RunWriter
+from consensus.benchmark.run_format.writing import RunWriter
 from consensus.errors import DataError
 from consensus.ledger.feedback import Label, labels_in_force
 from consensus.orchestrators.concluding import answers_agree

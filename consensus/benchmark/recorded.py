@@ -21,16 +21,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from consensus.benchmark.run_format import (
+from consensus.benchmark.run_format.columns import (
     CaseTable,
-    ImportReport,
     Member,
     Price,
-    RecordedRun,
     RowColumns,
     options_of,
     split_options,
 )
+from consensus.benchmark.run_format.report import ImportReport
+from consensus.benchmark.run_format.run import RecordedRun
 from consensus.errors import DataError
 from consensus.strangers import numbered_lines, open_bounded, parse_json, read_bounded
 

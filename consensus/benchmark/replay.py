@@ -27,7 +27,8 @@ from consensus.benchmark.replay_live import Live
 from consensus.benchmark.replay_scope import Scope, Scopes
 from consensus.benchmark.replay_settings import ReplaySettings, check_settings
 from consensus.benchmark.replay_strategies import make_strategy
-from consensus.benchmark.run_format import Member, RecordedRun
+from consensus.benchmark.run_format.columns import Member
+from consensus.benchmark.run_format.run import RecordedRun
 from consensus.benchmark.stopping_strategy import PREFIX, parse_stopping
 from consensus.benchmark.strategy import Strategy
 from consensus.benchmark.verdict import Verdict, verdict

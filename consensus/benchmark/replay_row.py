@@ -19,7 +19,8 @@ from consensus.benchmark.evidence import evidence_of, resolve_members
 from consensus.benchmark.measure import measure_single
 from consensus.benchmark.proposals.recording import Recording, recording_of, task_types
 from consensus.benchmark.proposals.serving import NotRecordedError, Served, serve
-from consensus.benchmark.run_format import Member, RecordedRun
+from consensus.benchmark.run_format.columns import Member
+from consensus.benchmark.run_format.run import RecordedRun
 from consensus.errors import DataError
 from consensus.models.prices import PriceBook
 from consensus.orchestrators.spec import Losses

@@ -20,7 +20,8 @@ from consensus.benchmark.evidence import Evidence, complete_cases, evidence_of, 
 from consensus.benchmark.fixed_panels import Single, Vote
 from consensus.benchmark.measure import Measured, measure, measure_single
 from consensus.benchmark.replay_settings import ReplaySettings
-from consensus.benchmark.run_format import Member, RecordedRun
+from consensus.benchmark.run_format.columns import Member
+from consensus.benchmark.run_format.run import RecordedRun
 from consensus.errors import DataError
 
 __all__ = ["Scope", "Scopes"]

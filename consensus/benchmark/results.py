@@ -1,6 +1,6 @@
 """The files of a live run: written whole from its answers, in one order, with one spelling.
 
-The run format (``run_format.py``) with more beside it: a replay reads what it knows, a report also
+The run format (``run_format``) with more beside it: a replay reads what it knows, a report also
 ``value``, ``passed``, ``score``, ``detail`` and the rest. What the oracle said stands apart from
 ``extra``, from which learned strategies take their features: gold never leaks into them.
 """

@@ -25,7 +25,7 @@ from consensus.benchmark.evidence import (
 from consensus.benchmark.measure import measure
 from consensus.benchmark.replay_settings import ReplaySettings
 from consensus.benchmark.replay_strategies import make_strategy
-from consensus.benchmark.run_format import RecordedRun
+from consensus.benchmark.run_format.run import RecordedRun
 from consensus.benchmark.stopping_strategy import PREFIX, parse_stopping
 from consensus.benchmark.strategy import Strategy
 from consensus.statistics import BootstrapResult, bootstrap_ratio

@@ -21,7 +21,7 @@ from consensus.benchmark._study_rows import SHIPPED, STUDIES, Passes, Row, Singl
 from consensus.benchmark.evidence import complete_cases, evidence_of, resolve_members
 from consensus.benchmark.recorded import load_run
 from consensus.benchmark.replay import Replay, Replayer
-from consensus.benchmark.run_format import RecordedRun
+from consensus.benchmark.run_format.run import RecordedRun
 from consensus.benchmark.strategy import leaders, mean_scores
 from consensus.errors import DataError
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from consensus.benchmark.recorded import load_run
-from consensus.benchmark.run_format import RecordedRun
+from consensus.benchmark.run_format.run import RecordedRun
 
 COLUMNS = (
     "case_id",

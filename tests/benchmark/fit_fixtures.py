@@ -7,7 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from consensus.benchmark.run_format import CaseTable, ImportReport, RecordedRun, RowBuilder
+from consensus.benchmark.run_format.columns import CaseTable
+from consensus.benchmark.run_format.reading import RowBuilder
+from consensus.benchmark.run_format.report import ImportReport
+from consensus.benchmark.run_format.run import RecordedRun
 
 MODELS = ("m/a", "m/b", "m/c")
 

@@ -13,7 +13,7 @@ from consensus.benchmark.acting import Acting, parse_losses
 from consensus.benchmark.recorded import import_recorded
 from consensus.benchmark.replay import ReplaySettings, replay
 from consensus.benchmark.replay_row import replay_row
-from consensus.benchmark.run_format import RecordedRun
+from consensus.benchmark.run_format.run import RecordedRun
 from consensus.errors import DataError
 from consensus.orchestrators.concluding import conclude
 from consensus.orchestrators.spec import Losses

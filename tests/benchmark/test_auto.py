@@ -14,7 +14,7 @@ from consensus.benchmark.auto.search import Candidate, Goal, choose, folds_of, p
 from consensus.benchmark.auto.stacking import Slots, fit_weights, posterior
 from consensus.benchmark.recorded import import_recorded
 from consensus.benchmark.replay import Replay, ReplaySettings, replay
-from consensus.benchmark.run_format import RecordedRun
+from consensus.benchmark.run_format.run import RecordedRun
 from consensus.errors import DataError
 from tests.benchmark.data_fixtures import (
     real_run,

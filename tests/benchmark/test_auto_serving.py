@@ -11,7 +11,7 @@ import pytest
 from consensus.benchmark.auto.search import Candidate, Chosen
 from consensus.benchmark.auto.serving import SEED, coin, serve, side_of
 from consensus.benchmark.evidence import calibration_mask
-from consensus.benchmark.run_format import Member
+from consensus.benchmark.run_format.columns import Member
 from tests.benchmark.test_auto import auto, simulated
 
 A, B = Member("a", "base"), Member("b", "terse")

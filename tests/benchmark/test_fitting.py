@@ -11,7 +11,7 @@ from consensus.aggregation._numerics import FitError
 from consensus.ballots import Ballot
 from consensus.benchmark.evidence import calibration_mask
 from consensus.benchmark.fitting import fit_calibration
-from consensus.benchmark.run_format import RecordedRun
+from consensus.benchmark.run_format.run import RecordedRun
 from consensus.errors import DataError
 from consensus.orchestrators.calibration import (
     BlocksFit,

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from consensus.aggregation._numerics import FitError
 from consensus.benchmark._fit_data import case_weights, repeat_rows
 from consensus.benchmark.fitting import fit_calibration
-from consensus.benchmark.run_format import RecordedRun
+from consensus.benchmark.run_format.run import RecordedRun
 from consensus.cli.bench import app
 from consensus.errors import DataError
 from consensus.ledger import Ledger

@@ -14,7 +14,7 @@ from consensus import Choose
 from consensus.aggregation.stop_scores import LeadEvidence
 from consensus.benchmark.evidence import calibration_mask, evidence_of
 from consensus.benchmark.fitting_stop import fit_stop, write_row
-from consensus.benchmark.run_format import RecordedRun
+from consensus.benchmark.run_format.run import RecordedRun
 from consensus.cli.bench import app
 from consensus.engine import Engine
 from consensus.errors import DataError, PolicyError

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from consensus.benchmark.labelled import export_labelled
-from consensus.benchmark.run_format import RecordedRun
+from consensus.benchmark.run_format.run import RecordedRun
 from consensus.cli import ledger as command
 from consensus.errors import DataError
 from consensus.ledger import Ledger

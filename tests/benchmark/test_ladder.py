@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from consensus.benchmark.replay import Replayer, ReplaySettings
-from consensus.benchmark.run_format import Price, RecordedRun
+from consensus.benchmark.run_format.columns import Price
+from consensus.benchmark.run_format.run import RecordedRun
 from consensus.errors import DataError
 from tests.benchmark.fit_fixtures import simulated
 

@@ -12,7 +12,7 @@ from consensus.benchmark.evidence import calibration_mask, evidence_of, resolve_
 from consensus.benchmark.recorded import import_recorded
 from consensus.benchmark.replay import Replay, Replayer, ReplaySettings, replay
 from consensus.benchmark.replay_strategies import FIXED_STRATEGIES
-from consensus.benchmark.run_format import RecordedRun
+from consensus.benchmark.run_format.run import RecordedRun
 from consensus.benchmark.sweep import accuracy_by_seats, sweep_votes
 from consensus.errors import DataError
 from tests.benchmark.data_fixtures import simple_answers, simple_cases, write_recorded

@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 from consensus.benchmark.recorded import import_recorded, load_run
-from consensus.benchmark.run_format import Price, RecordedRun, RunWriter
+from consensus.benchmark.run_format.columns import Price
+from consensus.benchmark.run_format.run import RecordedRun
+from consensus.benchmark.run_format.writing import RunWriter
 from consensus.errors import DataError
 from tests.benchmark.data_fixtures import real_run, simple_answers, simple_cases, write_recorded
 

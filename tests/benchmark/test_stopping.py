@@ -15,7 +15,7 @@ from consensus.aggregation import stop_replay
 from consensus.benchmark.evidence import Evidence
 from consensus.benchmark.fixed_panels import Vote
 from consensus.benchmark.measure import measure
-from consensus.benchmark.run_format import Member
+from consensus.benchmark.run_format.columns import Member
 from consensus.benchmark.stopping_rules import RULES, Walks
 from consensus.benchmark.stopping_strategy import Stopping, parse_stopping, walks_of
 from consensus.benchmark.stopping_study import RB2_STOPPING, StoppingPlan, compare, render_stopping

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from consensus.benchmark.replay import ReplaySettings, replay
-from consensus.benchmark.run_format import RecordedRun
+from consensus.benchmark.run_format.run import RecordedRun
 from consensus.orchestrators.concluding import conclude
 from consensus.orchestrators.spec import AGGREGATORS, Poll, Stopping
 from consensus.orchestrators.stopping import settled

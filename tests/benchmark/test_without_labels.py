@@ -11,7 +11,7 @@ from consensus.aggregation._numerics import FitError
 from consensus.ballots import Ballot
 from consensus.benchmark.fitting import fit_calibration
 from consensus.benchmark.replay import ReplaySettings, replay
-from consensus.benchmark.run_format import RecordedRun
+from consensus.benchmark.run_format.run import RecordedRun
 from consensus.errors import DataError
 from consensus.orchestrators.concluding import conclude
 from consensus.orchestrators.spec import HopRecord, StrategySpec

@@ -15,7 +15,7 @@ from consensus.benchmark.auto.playing import fixed_shares
 from consensus.benchmark.auto.search import Candidate
 from consensus.benchmark.auto.table import State, Table
 from consensus.benchmark.evidence import Evidence
-from consensus.benchmark.run_format import Member
+from consensus.benchmark.run_format.columns import Member
 
 __all__ = ["PRICES", "adaptive_candidates", "fixed_candidates", "plain_candidates", "seat_names"]
 

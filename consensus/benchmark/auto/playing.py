@@ -12,7 +12,7 @@ from consensus.aggregation import votes as voting
 from consensus.benchmark.auto.lattice import Policy, believe, decide
 from consensus.benchmark.auto.stacking import Slots
 from consensus.benchmark.auto.table import Recipe, State, Table
-from consensus.benchmark.run_format import Member
+from consensus.benchmark.run_format.columns import Member
 from consensus.benchmark.strategy import leaders
 
 __all__ = ["Model", "fixed_shares", "follow"]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from consensus.benchmark.auto.search import Candidate, Chosen
-from consensus.benchmark.run_format import Member
+from consensus.benchmark.run_format.columns import Member
 
 __all__ = ["SEED", "coin", "serve", "side_of"]
 

@@ -19,7 +19,8 @@ from consensus.benchmark.importing.grouping import Group, find_groups
 from consensus.benchmark.importing.reading import FORMATS, LogFormat, read_logs
 from consensus.benchmark.importing.sheet import apply_sheet, sheet_text
 from consensus.benchmark.results import json_line, write_whole
-from consensus.benchmark.run_format import FORMAT, ImportReport
+from consensus.benchmark.run_format.reading import FORMAT
+from consensus.benchmark.run_format.report import ImportReport
 from consensus.errors import DataError
 from consensus.models.prices import PriceBook
 

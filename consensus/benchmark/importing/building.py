@@ -19,7 +19,7 @@ from consensus.benchmark.importing.grouping import (
     parse_object,
 )
 from consensus.benchmark.judging import option_name, plain
-from consensus.benchmark.run_format import ImportReport
+from consensus.benchmark.run_format.report import ImportReport
 from consensus.errors import TaskError
 from consensus.models.prices import PriceBook
 from consensus.tasks import Approve, Choose, Compare, Generate, Rank, Score, Task, parse_task

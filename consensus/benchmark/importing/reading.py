@@ -9,7 +9,7 @@ from typing import IO, Any, Literal, get_args
 
 from consensus.benchmark.importing import litellm_rows, openai_rows, otel, own_rows
 from consensus.benchmark.importing.exchange import BrokenRowError, Exchange, LeftOutError
-from consensus.benchmark.run_format import ImportReport
+from consensus.benchmark.run_format.report import ImportReport
 from consensus.errors import DataError
 from consensus.strangers import open_bounded
 from consensus.tasks import MAX_TASK_BYTES

@@ -21,7 +21,7 @@ from consensus.benchmark.proposals.recording import (
     type_name,
 )
 from consensus.benchmark.proposals.settings import ProposalSettings
-from consensus.benchmark.run_format import RecordedRun
+from consensus.benchmark.run_format.run import RecordedRun
 from consensus.errors import DataError
 from consensus.models.prices import PriceBook
 from consensus.panel.book import PromptBook

@@ -33,7 +33,7 @@ from consensus.benchmark.proposals.trying import (
     try_candidate,
 )
 from consensus.benchmark.recorded import load_run
-from consensus.benchmark.run_format import RecordedRun
+from consensus.benchmark.run_format.run import RecordedRun
 from consensus.errors import ConsensusError, DataError
 from consensus.models.prices import PriceBook
 from consensus.panel.book import PromptBook

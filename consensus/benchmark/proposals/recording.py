@@ -27,7 +27,7 @@ from consensus.benchmark.proposals.seat_answers import (
     answers_of,
     details_of,
 )
-from consensus.benchmark.run_format import RecordedRun
+from consensus.benchmark.run_format.run import RecordedRun
 from consensus.benchmark.suites import Suite, load_suite
 from consensus.errors import DataError, SuiteError, TaskError
 from consensus.models.prices import PriceBook

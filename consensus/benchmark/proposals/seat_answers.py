@@ -12,7 +12,7 @@ from typing import Any, get_args
 import numpy as np
 
 from consensus.ballots import PICO, Answer, Ballot, ConfidenceSource, Cost, Failure, Usage
-from consensus.benchmark.run_format import RecordedRun
+from consensus.benchmark.run_format.run import RecordedRun
 from consensus.errors import FailureClass
 from consensus.models.prices import PriceBook
 from consensus.panel.answers import TIE_MARGIN

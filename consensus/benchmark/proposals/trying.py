@@ -27,7 +27,7 @@ from consensus.benchmark.proposals.recording import (
 )
 from consensus.benchmark.proposals.serving import Served, serve
 from consensus.benchmark.proposals.settings import ProposalSettings
-from consensus.benchmark.run_format import RecordedRun
+from consensus.benchmark.run_format.run import RecordedRun
 from consensus.errors import ConsensusError, DataError
 from consensus.orchestrators.calibration import Calibration
 from consensus.policy.table import PolicyTable

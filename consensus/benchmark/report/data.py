@@ -37,7 +37,7 @@ from consensus.benchmark.report.figures import (
 )
 from consensus.benchmark.report.readings import worst_cases
 from consensus.benchmark.report.scope import Scope, choose_scope
-from consensus.benchmark.run_format import RecordedRun
+from consensus.benchmark.run_format.run import RecordedRun
 from consensus.benchmark.verdict import verdict
 from consensus.errors import DataError
 from consensus.statistics import Interval

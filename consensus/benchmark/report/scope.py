@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from consensus.benchmark.evidence import complete_cases, resolve_members
-from consensus.benchmark.run_format import Member, RecordedRun
+from consensus.benchmark.run_format.columns import Member
+from consensus.benchmark.run_format.run import RecordedRun
 from consensus.errors import DataError
 
 __all__ = ["ALL_FRAMINGS", "Scope", "choose_scope"]

@@ -13,7 +13,7 @@ from consensus.cli._console import note, print_json, stdout
 if TYPE_CHECKING:
     from consensus.benchmark.fitting import Fitted
     from consensus.benchmark.fitting_stop import FittedStop
-    from consensus.benchmark.run_format import RecordedRun
+    from consensus.benchmark.run_format.run import RecordedRun
 
 __all__ = ["fit"]
 

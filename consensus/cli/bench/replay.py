@@ -12,7 +12,8 @@ from consensus.cli.bench._replay_page import show_best, show_one, show_row, show
 
 if TYPE_CHECKING:
     from consensus.benchmark.acting import Acting
-    from consensus.benchmark.run_format import ImportReport, RecordedRun
+    from consensus.benchmark.run_format.report import ImportReport
+    from consensus.benchmark.run_format.run import RecordedRun
 
 __all__ = ["replay"]
 
