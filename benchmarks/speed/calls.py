@@ -170,8 +170,9 @@ def study(
             "(least to greatest); the provider is a process of its own. *× SDK*: over the "
             "anthropic SDK as it comes with `asyncio.gather`, in the same rounds. The last "
             "columns: a hundred decisions in flight, answers after 400 ms. Slow arms do a twelfth "
-            "of the decisions, but as many as are at once, in every other round. Peers speak OpenAI's "
-            "protocol, each in its own environment (`benchmarks/speed/peers/*/requirements.txt`)."
+            "of the decisions, but as many as are at once, in every other round. Peers speak "
+            "OpenAI's protocol, each in its own environment "
+            "(`benchmarks/speed/peers/*/requirements.txt`)."
         ),
         table(head, [_row(one, measured, names) for one in running]),
     ]
