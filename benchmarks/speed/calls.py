@@ -41,7 +41,7 @@ LIKE_IT = "client underneath, Anthropic, collector alike"
 LEANEST = "anthropic SDK over our transport"
 SDK = {"anthropic": "anthropic SDK as it comes", "openai": "openai SDK as it comes"}
 TEN, HUNDRED, WAITING = "10 at once", "100 at once", "100 at once, 400 ms"
-LOADS = (Load(TEN, 40, 10), Load(HUNDRED, 120, 100), Load(WAITING, 200, 100, 400))
+LOADS = (Load(TEN, 240, 10), Load(HUNDRED, 360, 100), Load(WAITING, 400, 100, 400))
 QUICK = (Load(TEN, 10, 10), Load(HUNDRED, 20, 20), Load(WAITING, 20, 20, 50))
 
 Measured = Mapping[str, Mapping[str, Figures]]
@@ -169,9 +169,10 @@ def study(
             f"CPU of the whole process, threads included; medians of {rounds} interleaved rounds "
             "(least to greatest); the provider is a process of its own. *× SDK*: over the "
             "anthropic SDK as it comes with `asyncio.gather`, in the same rounds. The last "
-            "columns: a hundred decisions in flight, answers after 400 ms. Slow arms do a third of "
-            "the decisions, but as many as are at once, in every other round. Peers speak OpenAI's "
-            "protocol, each in its own environment (`benchmarks/speed/peers/*/requirements.txt`)."
+            "columns: a hundred decisions in flight, answers after 400 ms. Slow arms do a twelfth "
+            "of the decisions, but as many as are at once, in every other round. Peers speak "
+            "OpenAI's protocol, each in its own environment "
+            "(`benchmarks/speed/peers/*/requirements.txt`)."
         ),
         table(head, [_row(one, measured, names) for one in running]),
     ]

@@ -33,7 +33,7 @@ class Arm:
         name: in tables.
         command: module and arguments, under this interpreter; for a peer, its script.
         python: the interpreter; None: this one.
-        slow: does a third of the decisions, in every other round.
+        slow: does a twelfth of the decisions, in every other round.
     """
 
     name: str
@@ -53,7 +53,7 @@ class Load:
 
     def of(self, arm: Arm) -> int:
         """Decisions of one arm."""
-        return max(self.at_once, self.decisions // 3) if arm.slow else self.decisions
+        return max(self.at_once, self.decisions // 12) if arm.slow else self.decisions
 
 
 @dataclass

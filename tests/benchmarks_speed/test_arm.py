@@ -55,9 +55,9 @@ def test_a_table_has_a_rule_as_wide_as_its_head() -> None:
     assert head.count("|") == rule.count("|") == row.count("|") == 3
 
 
-def test_a_slow_arm_does_a_third_but_as_many_as_are_at_once() -> None:
+def test_a_slow_arm_does_a_twelfth_but_as_many_as_are_at_once() -> None:
     slow, quick = Arm("s", ("m",), slow=True), Arm("q", ("m",))
-    assert Load("l", 300, 10).of(slow) == 100
+    assert Load("l", 300, 10).of(slow) == 25
     assert Load("l", 120, 100).of(slow) == 100
     assert Load("l", 120, 100).of(quick) == 120
 
