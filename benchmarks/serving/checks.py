@@ -81,7 +81,8 @@ def read_kept(url: str) -> Kept:
         checked = verify(ledger)
         costs = select(d.c.receipt_id, d.c.cost_pico)
         receipts = ledger.read(lambda one: {row[0]: int(row[1]) for row in one.execute(costs)})
-        query = select(c.c.decision_id, c.c.cost_pico, c.c.request_id, c.c.failure)
+        names = ("decision_id", "cost_pico", "request_id", "failure", "price_basis")
+        query = select(*(c.c[name] for name in names))
         calls = ledger.read(lambda one: [dict(row) for row in one.execute(query).mappings()])
     return Kept(receipts, calls, checked.problems)
 
@@ -162,17 +163,24 @@ def _money(
     billed = {f"req_{entry['n']:024d}": entry["pico"] for entry in log}
     by_receipt: dict[str, int] = dict.fromkeys(kept.receipts, 0)
     recorded = set()
+    cut = guessed = 0
     for call in kept.calls:
+        own = 0
         if call["request_id"]:
             recorded.add(call["request_id"])
-            if call["decision_id"] in by_receipt:
-                by_receipt[call["decision_id"]] += billed.get(call["request_id"], 0)
+            own = billed.get(call["request_id"], 0)
+        elif call["failure"] is not None and call["price_basis"].startswith("estimated"):
+            own = call["cost_pico"]  # cut off: only the provider knows
+            cut, guessed = cut + 1, guessed + own
+        if call["decision_id"] in by_receipt:
+            by_receipt[call["decision_id"]] += own
     differ = sum(by_receipt[receipt] != pico for receipt, pico in kept.receipts.items())
     unknown = [pico for name, pico in billed.items() if pico and name not in recorded]
     paid = sum(billed.values())
     return [
-        Line("a receipt's cost is what the provider billed for its calls", len(kept.receipts),
-             differ, f"${paid / PICO:.4f} billed"),
+        Line("a receipt's cost is what the provider billed for its calls, and an estimate of those "
+             "that were cut off", len(kept.receipts), differ,
+             f"${paid / PICO:.4f} billed; {cut:,} cut off, ${guessed / PICO:.4f} estimated"),
         Line("billed, and not on the ledger: at most the calls in flight at the kill", len(billed),
              max(0, len(unknown) - most), f"{len(unknown)} calls; {most} could be in flight"),
     ]  # fmt: skip
