@@ -2,9 +2,9 @@
 
 Strengths are taken as normal around the fit, with its covariance. Item i is the best where all of
 its differences dⱼ = θᵢ − θⱼ are positive; S is the top set with i as its least where those to the
-rest of S are negative and all others positive. Each difference keeps its own mean and variance, and their
-correlations are those nearest to one common factor, rⱼₖ ≈ aⱼaₖ: exact for two or three items, and
-wherever errors of items are independent but for their common mean. Then the probability is one
+rest of S are negative and all others positive. Each difference keeps its own mean and variance, and
+their correlations are those nearest to one common factor, rⱼₖ ≈ aⱼaₖ: exact for two or three items,
+and wherever errors of items are independent but for their common mean. Then the probability is one
 integral (Dunnett & Sobel 1955), ∫ φ(x) Πⱼ Φ((zⱼ + aⱼx)/√(1 − aⱼ²)) dx; nothing is drawn at random.
 """
 

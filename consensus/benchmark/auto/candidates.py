@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from consensus.benchmark.auto.confusions import CONFUSIONS, honest_shares
 from consensus.benchmark.auto.lattice import Beliefs, Policy, fit_policies, walk
 from consensus.benchmark.auto.learning import by_case
 from consensus.benchmark.auto.members import mean_pass_cost
@@ -44,8 +45,23 @@ def fixed_candidates(
     beliefs: Mapping[State, Beliefs],
     states: Sequence[State],
     caps: State,
+    fold: Ints,
+    *,
+    balanced: bool,
 ) -> list[Candidate]:
-    """Whole panels: one seat a member, and all that the lattice reaches; voted, scored, stacked."""
+    """Whole panels: one seat a member, and all that the lattice reaches.
+
+    Voted, scored, stacked; where all cases have the same labels, also by confusion matrices.
+
+    Args:
+        part: the calibration cases.
+        table: theirs.
+        beliefs: honest posteriors of every state.
+        states: of the lattice.
+        caps: its last.
+        fold: (n,) of the cases.
+        balanced: each label weighs the same together.
+    """
     found = []
     panels = {tuple(min(1, cap) for cap in caps), caps} & set(states)
     for m, cap in enumerate(caps):
@@ -60,6 +76,13 @@ def fixed_candidates(
                 continue
             if kind == "stack":
                 credit = beliefs[state].credit
+            elif kind in CONFUSIONS:
+                read = table.labelled and honest_shares(
+                    kind, table.evidence, state, fold, balanced=balanced
+                )
+                if not isinstance(read, np.ndarray):
+                    continue
+                credit = (read * table.credit).sum(axis=1)
             else:
                 shares = fixed_shares(table, None, kind, state)
                 credit = (shares * table.credit).sum(axis=1)
@@ -72,6 +95,8 @@ _KINDS: tuple[tuple[Any, str], ...] = (
     ("vote", "the plurality"),
     ("scores", "the mean score"),
     ("stack", "the stacked posterior"),
+    ("blocks", "confusion matrices"),
+    ("crowd", "confusion matrices, learned without labels,"),
 )
 
 

@@ -69,7 +69,7 @@ class Candidate:
         key: how to run it.
     """
 
-    kind: Literal["single", "vote", "scores", "stack", "adaptive"]
+    kind: Literal["single", "vote", "scores", "stack", "blocks", "crowd", "adaptive"]
     detail: Mapping[str, Any]
     credit: Floats
     cost: float
