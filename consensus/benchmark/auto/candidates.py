@@ -13,7 +13,7 @@ from consensus.benchmark.auto.lattice import Beliefs, Policy, fit_policies, walk
 from consensus.benchmark.auto.learning import by_case
 from consensus.benchmark.auto.members import mean_pass_cost
 from consensus.benchmark.auto.playing import fixed_shares
-from consensus.benchmark.auto.search import Candidate
+from consensus.benchmark.auto.search import CAUTION, Candidate, lead_over
 from consensus.benchmark.auto.table import State, Table
 from consensus.benchmark.evidence import Evidence
 from consensus.benchmark.run_format import Member
@@ -46,12 +46,14 @@ def fixed_candidates(
     states: Sequence[State],
     caps: State,
     fold: Ints,
+    weights: Floats,
     *,
     balanced: bool,
 ) -> list[Candidate]:
     """Whole panels: one seat a member, and all that the lattice reaches.
 
-    Voted, scored, stacked; where all cases have the same labels, also by confusion matrices.
+    Voted, scored, stacked; where all cases have the same labels, also by confusion matrices, if
+    these lead the plurality of the same seats by ``CAUTION`` standard errors.
 
     Args:
         part: the calibration cases.
@@ -60,6 +62,7 @@ def fixed_candidates(
         states: of the lattice.
         caps: its last.
         fold: (n,) of the cases.
+        weights: (n,) likewise.
         balanced: each label weighs the same together.
     """
     found = []
@@ -71,23 +74,26 @@ def fixed_candidates(
             continue
         seats = {part.members[m].name: count for m, count in enumerate(state) if count}
         cost = float(np.nanmean(table.spent(state, "cost")))
+        voted = by_case(table, _credit(table, fixed_shares(table, None, "vote", state)))
         for kind, text in _KINDS:
             if kind == "scores" and part.scores is None:
                 continue
             if kind == "stack":
-                credit = beliefs[state].credit
+                credit = by_case(table, beliefs[state].credit)
             elif kind in CONFUSIONS:
-                read = table.labelled and honest_shares(
-                    kind, table.evidence, state, fold, balanced=balanced
-                )
-                if not isinstance(read, np.ndarray):
+                if not table.labelled:
                     continue
-                credit = (read * table.credit).sum(axis=1)
+                read = honest_shares(kind, table.evidence, state, fold, balanced=balanced)
+                if read is None:
+                    continue
+                credit = by_case(table, _credit(table, read))
+                lead, error = lead_over(voted, credit, weights)
+                if lead <= CAUTION * error:
+                    continue
             else:
-                shares = fixed_shares(table, None, kind, state)
-                credit = (shares * table.credit).sum(axis=1)
+                credit = by_case(table, _credit(table, fixed_shares(table, None, kind, state)))
             detail = {"seats": seats, "text": f"{text} of {seat_names(seats)}"}
-            found.append(Candidate(kind, detail, by_case(table, credit), cost, state))
+            found.append(Candidate(kind, detail, credit, cost, state))
     return found
 
 
@@ -98,6 +104,11 @@ _KINDS: tuple[tuple[Any, str], ...] = (
     ("blocks", "confusion matrices"),
     ("crowd", "confusion matrices, learned without labels,"),
 )
+
+
+def _credit(table: Table, shares: Floats) -> Floats:
+    """(R,) of a decision."""
+    return np.asarray((shares * table.credit).sum(axis=1))
 
 
 def seat_names(seats: Mapping[str, int]) -> str:
@@ -127,7 +138,7 @@ def adaptive_candidates(
             credit[i, other], cost[i, other] = done.credit, done.cost
     every = np.arange(len(table))
     final = fit_policies(table, beliefs, every, weights, prices)
-    if any(table.means):
+    if any(table.means) or table.labelled:
         credit = _smooth(np.nanmean(cost, axis=1)) @ credit
     # A policy fitted on half of the cases is noisier and asks more: the whole one tells the cost.
     for i, policy in enumerate(final):

@@ -24,7 +24,7 @@ Floats = NDArray[np.float64]
 QUANTILES = (0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98)
 """Of a member's scores: where its scale may bend."""
 
-STRAIGHT = 20.0
+STRAIGHT = 50.0
 """Precision of the prior that it does not, in cases."""
 
 SLOPE = 0.5

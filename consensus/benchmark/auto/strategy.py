@@ -154,7 +154,7 @@ class Auto:
         }
         beliefs = honest_beliefs(table, states, stacks, expected, fold, row_weights, part)
         fixed = fixed_candidates(
-            part, table, beliefs, states, caps, case_fold, balanced=self.balanced
+            part, table, beliefs, states, caps, case_fold, weights, balanced=self.balanced
         )
         confusions: dict[tuple[str, State], Calibration] = {
             (c.kind, c.key): fit_confusions(
