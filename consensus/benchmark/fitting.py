@@ -76,6 +76,7 @@ def fit_calibration(
     fitted_on: str = "",
     content_free: RecordedRun | None = None,
     gold: bool = True,
+    balanced: bool = False,
 ) -> Fitted:
     """Fit a panel's calibration on the calibration half of a run, and measure it on the other.
 
@@ -94,6 +95,7 @@ def fit_calibration(
             more way for ``mean`` to measure label bias.
         gold: without, no label is looked at in fitting: what the models' votes make of each case
             (Dawid–Skene) stands in. The report still goes by labels, where there are any.
+        balanced: each label counts alike, however common it is here, in the fit and in the report.
 
     Raises:
         DataError: cases of several kinds, too few cases, options that no task of the kind has.
@@ -119,6 +121,8 @@ def fit_calibration(
             where=run.name,
             fix="--aggregator scores",
         )
+    if balanced and (kind == "score" or not evidence.labelled):
+        raise DataError("needs the same labels in every case", where="--balanced")
     if kind == "score":
         return _fit_scores(run, evidence, groups, common, seed)
     data = labelled(run, evidence, counts, groups, kind, called, gold=gold)
@@ -134,6 +138,8 @@ def fit_calibration(
                 where="--no-labels",
                 fix="--aggregator blocks",
             )
+    if balanced:
+        train, test = train.balanced(), test.balanced()
     if train.effective < FEWEST:
         weighted = "" if train.weights is None else f" that say as much as {train.effective:.1f}"
         raise FitError(
