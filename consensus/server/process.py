@@ -103,11 +103,12 @@ async def serving(
     ) as engine:
         service = Service(engine, options.settings, keys=options.ring())
         beside: list[asyncio.Task[None]] = []
-        if worker is None:
+        if worker is not None and worker.board.live:
+            await service.warm()  # before it takes a connection that another could serve at once
+        else:
             service.warming = True  # from the first request on
             beside.append(asyncio.create_task(service.warm()))
-        else:
-            await service.warm()  # before it takes a connection that another could serve at once
+        if worker is not None:
             service.board = worker.board
             gathered = Gathered(worker.metrics, service.metrics.registry, worker.board)
             service.metrics.gathered = gathered
