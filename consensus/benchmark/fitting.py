@@ -58,6 +58,9 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
+_CHANCE = "weighted by one over the chance that a case had to be looked at"
+_ALIKE = "each label counts alike: probabilities and sets are those of labels equally common"
+
 FEWEST = 20
 """Labelled cases below which nothing is fitted."""
 
@@ -163,7 +166,9 @@ def fit_calibration(
     report = measure_fit(calibration, test, aggregator, alpha)
     if train.weights is not None:
         cut = int((train.weights >= train.weights.max() - 1e-12).sum())
-        report = replace(report, effective=train.effective, heaviest=cut)
+        chance = () if data.weights is None else (_CHANCE,)
+        notes = (*chance, *((_ALIKE,) if balanced else ()), *report.notes)
+        report = replace(report, effective=train.effective, heaviest=cut, notes=notes)
     if tried and isinstance(calibration.fit, MeanFit):
         report = replace(report, bias_from=calibration.fit.bias_from, bias_log_loss=tried)
     return Fitted(calibration, report)

@@ -145,7 +145,10 @@ def test_balanced_fits_a_rare_label_as_if_it_were_common() -> None:
     run = simulated(900, models=dict.fromkeys(MODELS, 0.8), seed=8)
     rejected = run.cases.credit[:, 1] > 0
     part = run.take_cases(np.flatnonzero(rejected | (np.arange(900) % 6 == 0)))
-    plain, even = (fit_calibration(part, MODELS, balanced=b).calibration.fit for b in (False, True))
+    fitted = fit_calibration(part, MODELS, balanced=True)
+    assert any("each label counts alike" in note for note in fitted.report.notes)
+    assert not any("chance" in note for note in fitted.report.notes)
+    plain, even = fit_calibration(part, MODELS).calibration.fit, fitted.calibration.fit
     assert isinstance(plain, BlocksFit)
     assert isinstance(even, BlocksFit)
     assert plain.prior is not None

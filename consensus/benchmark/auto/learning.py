@@ -22,7 +22,6 @@ FOLDS = 4
 """Of small calibration halves; those of ``LARGE`` cases or more need only three."""
 
 LARGE = 1500
-L2 = 1.0
 
 L2 = 1.0
 
