@@ -11,7 +11,7 @@ from collections.abc import (
     Iterable,
     Mapping,
 )
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -39,6 +39,7 @@ from consensus.models.sharing import Divided
 from consensus.models.tape import PaidSource, Tape
 from consensus.orchestrators.together import both, in_order
 from consensus.panel.book import PromptBook
+from consensus.policy.check import reached_models
 from consensus.policy.classify import asked_models, classify, needs_class, retyped
 from consensus.policy.load import find_policy
 from consensus.policy.oracles import graders
@@ -402,6 +403,23 @@ class Engine:
         way = self._route(table, task, category=seen.label)
         said = (seen.reason, *([why_not] if why_not else ()))
         return task, replace(way, reasons=(*said, *way.reasons)), spent
+
+    async def warm(self) -> None:
+        """Open the ledger, and load what the policy's rows call, before anybody waits for it.
+
+        Providers' libraries and models on this machine. What cannot be loaded is said by the first
+        call of it, with everything that belongs to it.
+        """
+        async with self.pinned() as setup:
+            if self._ledger is not None:
+                await self._ledger.ready()
+            models = reached_models(setup.table)
+            await self._prepare(setup, models)
+            for model in models:
+                with suppress(ConsensusError):
+                    load = getattr(setup.gateway.clients.client(model), "load", None)
+                    if load is not None:
+                        await load(model)
 
     async def _prepare(self, setup: Setup, models: Iterable[str]) -> None:
         """Load the providers' libraries before any deadline runs: some take seconds to import.

@@ -161,6 +161,8 @@ class ProviderError(RunError):
         usage: what the failed attempt used up, where the provider said so; it is billed.
         served_model: the model that served the failed attempt, where the provider said so.
         request_id: the provider's name for the attempt.
+        unbilled: nobody answered, and it is known that nothing is billed either: no connection was
+            made, or a batch ended before it came to the request.
     """
 
     def __init__(
@@ -175,8 +177,10 @@ class ProviderError(RunError):
         usage: Usage | None = None,
         served_model: str | None = None,
         request_id: str | None = None,
+        unbilled: bool = False,
     ) -> None:
         super().__init__(message, failure=failure)
+        self.unbilled = unbilled
         self.retryable = retryable
         self.retry_after_s = retry_after_s
         self.status = status

@@ -328,5 +328,7 @@ def describe(error: ValidationError) -> str:
     for item in error.errors(include_url=False, include_input=False, include_context=False):
         path = [str(p) for p in item["loc"] if p not in KINDS]
         message = item["msg"].removeprefix("Value error, ")
+        if item["type"] == "model_type":  # pydantic names the class, which nobody outside knows
+            message = "must be an object"
         parts.append(f'"{".".join(path)}": {message}' if path else message)
     return "; ".join(parts)

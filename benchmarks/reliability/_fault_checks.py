@@ -205,7 +205,7 @@ def _false_ballot(e: Evidence, one: Seen) -> bool:
 
 
 def _money(e: Evidence, decided: Sequence[Seen]) -> list[Line]:
-    exact = dear = wrong = twice = strange = 0
+    exact = dear = wrong = twice = strange = unsaid = 0
     used: Counter[str] = Counter()
     for one in decided:
         for call in e.calls_of(one):
@@ -213,6 +213,7 @@ def _money(e: Evidence, decided: Sequence[Seen]) -> list[Line]:
             entry = e.by_id.get(name)
             if entry is None:
                 strange += name not in ("", ONE_ID)
+                unsaid += not name and not _says_what_it_rests_on(call)
                 continue
             used[name] += 1
             if entry["case"] != one.case:
@@ -238,6 +239,9 @@ def _money(e: Evidence, decided: Sequence[Seen]) -> list[Line]:
         Line("a bill is on the ledger once: none twice", len(used), twice),
         Line("a bill is on the ledger once: none missing, but of attempts that were cut off",
              billed, lost),
+        Line("what was cut off is not free: it carries an estimate, marked so; and no other "
+             "attempt that nobody answered has a cost",
+             sum(len(e.calls_of(one)) for one in decided), unsaid),
         Line("answers that share one request id are all kept and paid for",
              len(decided), shared, f"{e.met['one id for all']:,} such answers"),
         Line("no answer is free", len(answers), sum(c["cost_pico"] <= 0 for c in answers)),
@@ -245,6 +249,14 @@ def _money(e: Evidence, decided: Sequence[Seen]) -> list[Line]:
              f"{short:,} cut short by it; {by_served:,} passed it because the provider served, and "
              "billed, a dearer model than was asked"),
     ]  # fmt: skip
+
+
+def _says_what_it_rests_on(call: dict[str, Any]) -> bool:
+    """Of an attempt without a request id: that no cost is given out as the provider's."""
+    if call["cost_pico"] == 0:
+        # Connections that were refused, guards and limits: nothing was sent.
+        return call["price_basis"] == "none" and call["failure"] not in {"timeout", "deadline"}
+    return call["price_basis"] == "estimated_usage"
 
 
 def _lost(e: Evidence, one: Seen, used: Counter[str]) -> bool:

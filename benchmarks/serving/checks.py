@@ -81,7 +81,8 @@ def read_kept(url: str) -> Kept:
         checked = verify(ledger)
         costs = select(d.c.receipt_id, d.c.cost_pico)
         receipts = ledger.read(lambda one: {row[0]: int(row[1]) for row in one.execute(costs)})
-        query = select(c.c.decision_id, c.c.cost_pico, c.c.request_id, c.c.failure)
+        names = ("decision_id", "cost_pico", "request_id", "failure", "price_basis")
+        query = select(*(c.c[name] for name in names))
         calls = ledger.read(lambda one: [dict(row) for row in one.execute(query).mappings()])
     return Kept(receipts, calls, checked.problems)
 
@@ -162,17 +163,27 @@ def _money(
     billed = {f"req_{entry['n']:024d}": entry["pico"] for entry in log}
     by_receipt: dict[str, int] = dict.fromkeys(kept.receipts, 0)
     recorded = set()
+    guesses = guessed = low = 0
     for call in kept.calls:
+        bill = billed.get(call["request_id"] or "", 0)
         if call["request_id"]:
             recorded.add(call["request_id"])
-            if call["decision_id"] in by_receipt:
-                by_receipt[call["decision_id"]] += billed.get(call["request_id"], 0)
+        if call["failure"] is not None and call["price_basis"].startswith("estimated"):
+            # Cut off, or unreadable: what it is billed stands in no answer.
+            low += call["cost_pico"] < bill
+            bill = call["cost_pico"]
+            guesses, guessed = guesses + 1, guessed + bill
+        if call["decision_id"] in by_receipt:
+            by_receipt[call["decision_id"]] += bill
     differ = sum(by_receipt[receipt] != pico for receipt, pico in kept.receipts.items())
     unknown = [pico for name, pico in billed.items() if pico and name not in recorded]
     paid = sum(billed.values())
     return [
-        Line("a receipt's cost is what the provider billed for its calls", len(kept.receipts),
-             differ, f"${paid / PICO:.4f} billed"),
+        Line("a receipt's cost is what the provider billed for its calls; of those that were cut "
+             "off or cannot be read, an estimate", len(kept.receipts), differ,
+             f"${paid / PICO:.4f} billed"),
+        Line("an estimate is never below a bill that is known", guesses, low,
+             f"${guessed / PICO:.4f} estimated"),
         Line("billed, and not on the ledger: at most the calls in flight at the kill", len(billed),
              max(0, len(unknown) - most), f"{len(unknown)} calls; {most} could be in flight"),
     ]  # fmt: skip

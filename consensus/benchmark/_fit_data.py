@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ __all__ = [
     "by_model",
     "case_weights",
     "content_free_answers",
+    "crowd_truth",
     "data_sha",
     "kind_of",
     "known_sha",
@@ -81,6 +82,13 @@ class Labelled:
         if self.weights is None:
             return np.arange(len(self.ids))
         return repeat_rows(self.weights, fine)
+
+    def balanced(self) -> Labelled:
+        """The same cases, weighted so that each label that is right somewhere counts alike."""
+        weights = np.ones(len(self.ids)) if self.weights is None else self.weights
+        _, label = np.unique(self.truth, return_inverse=True)
+        mass = np.bincount(label, weights)
+        return replace(self, weights=weights * weights.sum() / (len(mass) * mass[label]))
 
     def take(self, rows: npt.NDArray[Any]) -> Labelled:
         """Some of the cases, by index or by mask."""

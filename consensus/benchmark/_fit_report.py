@@ -156,8 +156,6 @@ def measure_fit(
     report = act_report(sets[own_stage], seen.truth[own_stage]) if own_stage.size else None
     first, second = (_figures(p[often], seen.take(often), fine) for p in (before, after))
     notes = []
-    if seen.weights is not None:
-        notes.append("weighted by one over the chance that a case had to be looked at")
     if not calibration.unlabelled and len(calibration.stages[0].misses) < 100:
         notes.append("fewer than 100 cases: temperature and prediction sets are rough")
     if second.log_loss >= first.log_loss:

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from consensus._version import __version__
-from consensus.benchmark._study_rows import Passes, Single, Study, Table, command_of
 from consensus.benchmark.replay import Replay
+from consensus.benchmark.studies.declared import Passes, Single, Study, Table, command_of
 
 if TYPE_CHECKING:
     from consensus.benchmark.study import Found

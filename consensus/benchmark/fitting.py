@@ -58,6 +58,9 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
+_CHANCE = "weighted by one over the chance that a case had to be looked at"
+_ALIKE = "each label counts alike: probabilities and sets are those of labels equally common"
+
 FEWEST = 20
 """Labelled cases below which nothing is fitted."""
 
@@ -76,6 +79,7 @@ def fit_calibration(
     fitted_on: str = "",
     content_free: RecordedRun | None = None,
     gold: bool = True,
+    balanced: bool = False,
 ) -> Fitted:
     """Fit a panel's calibration on the calibration half of a run, and measure it on the other.
 
@@ -94,6 +98,7 @@ def fit_calibration(
             more way for ``mean`` to measure label bias.
         gold: without, no label is looked at in fitting: what the models' votes make of each case
             (Dawid–Skene) stands in. The report still goes by labels, where there are any.
+        balanced: each label counts alike, however common it is here, in the fit and in the report.
 
     Raises:
         DataError: cases of several kinds, too few cases, options that no task of the kind has.
@@ -119,6 +124,8 @@ def fit_calibration(
             where=run.name,
             fix="--aggregator scores",
         )
+    if balanced and (kind == "score" or not evidence.labelled):
+        raise DataError("needs the same labels in every case", where="--balanced")
     if kind == "score":
         return _fit_scores(run, evidence, groups, common, seed)
     data = labelled(run, evidence, counts, groups, kind, called, gold=gold)
@@ -134,6 +141,8 @@ def fit_calibration(
                 where="--no-labels",
                 fix="--aggregator blocks",
             )
+    if balanced:
+        train, test = train.balanced(), test.balanced()
     if train.effective < FEWEST:
         weighted = "" if train.weights is None else f" that say as much as {train.effective:.1f}"
         raise FitError(
@@ -157,7 +166,9 @@ def fit_calibration(
     report = measure_fit(calibration, test, aggregator, alpha)
     if train.weights is not None:
         cut = int((train.weights >= train.weights.max() - 1e-12).sum())
-        report = replace(report, effective=train.effective, heaviest=cut)
+        chance = () if data.weights is None else (_CHANCE,)
+        notes = (*chance, *((_ALIKE,) if balanced else ()), *report.notes)
+        report = replace(report, effective=train.effective, heaviest=cut, notes=notes)
     if tried and isinstance(calibration.fit, MeanFit):
         report = replace(report, bias_from=calibration.fit.bias_from, bias_log_loss=tried)
     return Fitted(calibration, report)

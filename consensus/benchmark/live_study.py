@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from consensus.benchmark._study_page import grid
-from consensus.benchmark._study_rows import SHIPPED, command_of
 from consensus.benchmark.replay import Replay, Replayer
 from consensus.benchmark.replay_settings import ReplaySettings
 from consensus.benchmark.run_format.run import RecordedRun
+from consensus.benchmark.studies.declared import SHIPPED, command_of
 from consensus.errors import DataError
 
 __all__ = ["FOLDER", "LIVE", "LivePlan", "render_live"]

@@ -6,9 +6,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from consensus.aggregation import votes
 from consensus.aggregation.confidence import cisc
 from consensus.aggregation.dawid_skene import dawid_skene
-from consensus.benchmark._fit_closed import calibrated_posteriors, fit_closed
-from consensus.benchmark._fit_data import Labelled, score_rows, spread_rows
+from consensus.benchmark._fit_closed import Family, calibrated_posteriors, fit_closed
+from consensus.benchmark._fit_data import Labelled, crowd_truth, score_rows, spread_rows
 from consensus.benchmark._fit_families import Panel
 from consensus.benchmark.evidence import Evidence
 from consensus.benchmark.strategy import Outcome, cold_posterior, front, leaders, seat_counts, spent
@@ -25,7 +25,7 @@ from consensus.errors import DataError
 from consensus.orchestrators.calibrated import SeatArrays
 from consensus.orchestrators.calibration import CALIBRATION_FORMAT, Calibration, MeanFit
 
-__all__ = ["Cisc", "Crowd", "Live", "panel_arrays"]
+__all__ = ["Cisc", "Crowd", "Live", "calibrate_panel", "labelled_panel", "panel_arrays"]
 
 Floats = NDArray[np.float64]
 
@@ -55,11 +55,68 @@ def panel_arrays(part: Evidence) -> SeatArrays:
     )
 
 
+def labelled_panel(part: Evidence, counts: Sequence[int]) -> Labelled:
+    """A panel's ballots on the cases of a half, as fits and aggregators read them."""
+    options = tuple(str(k) for k in range(part.valid.shape[1])) if part.labelled else None
+    models = tuple(member.name for member in part.members)
+    valid = None if part.labelled or part.valid.all() else part.valid
+    return Labelled(
+        Panel(models, tuple(max(count, 1) for count in counts), options),
+        panel_arrays(part),
+        np.asarray(part.credit.argmax(axis=1), dtype=np.int64),
+        valid,
+        part.case_ids,
+    )
+
+
+def calibrate_panel(
+    part: Evidence,
+    counts: Sequence[int],
+    aggregator: Family,
+    *,
+    balanced: bool = False,
+    gold: bool = True,
+) -> Calibration:
+    """What ``consensus bench fit`` would write, from one sample order of a panel.
+
+    Args:
+        part: the answers that the seats take.
+        counts: seats of each member.
+        aggregator: whose numbers are fitted.
+        balanced: each label weighs the same together.
+        gold: without, what the votes make of each case stands in for its label (Dawid–Skene).
+
+    Raises:
+        DataError: no case has one right option, or nothing that the aggregator could read.
+    """
+    data = labelled_panel(part, counts)
+    if gold:
+        best = part.credit.max(axis=1)
+        usable = (best > 0) & ((part.credit >= best[:, None] - 1e-9).sum(axis=1) == 1)
+    else:
+        truth, usable, _ = crowd_truth(data.seats)
+        data = replace(data, truth=truth)
+    data = data.take(usable)
+    if not len(data.ids):
+        raise DataError("no calibration case has one right option", where="--calibrate")
+    common: dict[str, Any] = {
+        "format": CALIBRATION_FORMAT,
+        "task_type": "",
+        "kind": "choose",
+        "options": data.panel.options,
+        "models": data.panel.models,
+        "seats": data.panel.seats,
+        "cases": len(data.ids),
+    }
+    made, _ = fit_closed(data.balanced() if balanced else data, aggregator, common, None)
+    return made
+
+
 @dataclass(frozen=True)
 class Live:
     """A calibrated aggregator of :mod:`consensus.orchestrators`, over recorded panels."""
 
-    aggregator: Literal["mean", "scores", "stacked", "weighted", "blocks"]
+    aggregator: Family
     name: str
     seats: int | None = None
     calibration: Calibration | None = None
@@ -80,22 +137,7 @@ class Live:
         # A random order, as those that it will be read on: of recorded samples the first may be of
         # another sort (rb2's are 1.7 points more often right), and sets drawn on them too small.
         part = front(next(train.draws(1, counts, seed=0)), counts)
-        best = part.credit.max(axis=1)
-        usable = (best > 0) & ((part.credit >= best[:, None] - 1e-9).sum(axis=1) == 1)
-        data = self._labelled(part, counts).take(usable)
-        if not len(data.ids):
-            raise DataError("no calibration case has one right option", where="--calibrate")
-        common: dict[str, Any] = {
-            "format": CALIBRATION_FORMAT,
-            "task_type": "",
-            "kind": "choose",
-            "options": data.panel.options,
-            "models": data.panel.models,
-            "seats": data.panel.seats,
-            "cases": len(data.ids),
-        }
-        made, _ = fit_closed(data, self.aggregator, common, None)
-        return replace(self, calibration=made)
+        return replace(self, calibration=calibrate_panel(part, counts, self.aggregator))
 
     def runs(self, evidence: Evidence, *, draws: int, seed: int) -> Iterator[Outcome]:
         """One outcome a sample order."""
@@ -108,7 +150,7 @@ class Live:
         counts = seat_counts(self.seats, evidence)
         for part in evidence.draws(draws, counts, seed=seed):
             taken = front(part, counts)
-            data = self._labelled(taken, counts)
+            data = labelled_panel(taken, counts)
             p, quantile = calibrated_posteriors(self.calibration.at(self.alpha), data)
             readable = taken.votes.sum(axis=(1, 2, 3)) > 0
             shares = leaders(p, taken.valid) * readable[:, None]
@@ -131,18 +173,6 @@ class Live:
             "seats": self.seats,
             **chosen,
         }
-
-    def _labelled(self, part: Evidence, counts: tuple[int, ...]) -> Labelled:
-        options = tuple(str(k) for k in range(part.valid.shape[1])) if part.labelled else None
-        models = tuple(member.name for member in part.members)
-        valid = None if part.labelled or part.valid.all() else part.valid
-        return Labelled(
-            Panel(models, tuple(max(count, 1) for count in counts), options),
-            panel_arrays(part),
-            np.asarray(part.credit.argmax(axis=1), dtype=np.int64),
-            valid,
-            part.case_ids,
-        )
 
 
 @dataclass(frozen=True)

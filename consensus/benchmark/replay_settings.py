@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,6 +10,17 @@ from consensus.benchmark.acting import Acting
 from consensus.errors import DataError
 
 __all__ = ["Objective", "ReplaySettings", "check_settings"]
+
+_ROW = "--row TYPE (a policy row, as the engine would serve it)"
+_ACT_INSTEAD: Mapping[str, str] = {
+    "auto": f"stacked or live:blocks on the models that it chooses, or {_ROW}",
+    "stack": "stacked",
+    "scores": "softmax",
+    "adaptive": f"vote with as many seats, or {_ROW}",
+    "cascade": f"stacked on its models, or {_ROW}",
+    "debate": "vote with as many seats",
+}
+"""What can act, where a strategy gives no probability of its decision to act by."""
 
 Objective = Literal["accuracy", "balanced"]
 
@@ -72,6 +84,7 @@ def check_settings(settings: ReplaySettings) -> None:
         raise DataError("names a model twice", where="--panel", fix="use --seats for more samples")
     if settings.acting is not None:
         settings.acting.check()
+        _check_acting(settings.strategy, settings.acting)
     if settings.splits < 1:
         raise DataError("must be at least 1", where="--splits")
     if settings.splits > 1 and not settings.calibrate:
@@ -85,4 +98,15 @@ def check_settings(settings: ReplaySettings) -> None:
     ):
         raise DataError(
             "only auto and cascade:STEPS have a goal", where="--goal", fix="--strategy auto"
+        )
+
+
+def _check_acting(strategy: str, acting: Acting) -> None:
+    instead = _ACT_INSTEAD.get(strategy.partition(":")[0])
+    if instead is not None:
+        flags = [flag for flag in acting.flags() if flag.startswith("--")]
+        raise DataError(
+            f'"{strategy}" gives no probability of its decision, by which one could act',
+            where=flags[0] if flags else "--strategy",
+            fix=f"--strategy {instead}",
         )

@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from consensus.aggregation.stopping import wald_bound
-from consensus.benchmark._study_rows import command_of
 from consensus.benchmark.evidence import (
     Evidence,
     calibration_mask,
@@ -28,6 +27,7 @@ from consensus.benchmark.replay_strategies import make_strategy
 from consensus.benchmark.run_format.run import RecordedRun
 from consensus.benchmark.stopping_strategy import PREFIX, parse_stopping
 from consensus.benchmark.strategy import Strategy
+from consensus.benchmark.studies.declared import command_of
 from consensus.statistics import BootstrapResult, bootstrap_ratio
 
 __all__ = ["RB2_STOPPING", "Compared", "Pooled", "StoppingPlan", "compare", "render_stopping"]

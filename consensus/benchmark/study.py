@@ -1,7 +1,7 @@
 """The study: a fixed set of replays over the recorded data sets, written as Markdown.
 
 Every figure is measured when the command runs; the declared questions are in
-:mod:`consensus.benchmark._study_rows`. A results file may hold sections of other writers: a run
+:mod:`consensus.benchmark.studies`. A results file may hold sections of other writers: a run
 replaces what lies between its own ``<!-- study:NAME -->`` and ``<!-- /study:NAME -->`` and leaves
 the rest as it is.
 """
@@ -17,12 +17,13 @@ from pathlib import Path
 import numpy as np
 
 from consensus.benchmark._study_page import render_header, render_study
-from consensus.benchmark._study_rows import SHIPPED, STUDIES, Passes, Row, Single, Study, Table
 from consensus.benchmark.evidence import complete_cases, evidence_of, resolve_members
 from consensus.benchmark.recorded import load_run
 from consensus.benchmark.replay import Replay, Replayer
 from consensus.benchmark.run_format.run import RecordedRun
 from consensus.benchmark.strategy import leaders, mean_scores
+from consensus.benchmark.studies import STUDIES
+from consensus.benchmark.studies.declared import SHIPPED, Passes, Row, Single, Study, Table
 from consensus.errors import DataError
 
 __all__ = [

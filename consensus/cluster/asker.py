@@ -21,6 +21,7 @@ from consensus.benchmark.calling import HaltedError, RunBudget, RunCaller, answe
 from consensus.benchmark.paid import Answers, Told
 from consensus.benchmark.plan import Job
 from consensus.cluster.budget import CapError, Funds, held_to
+from consensus.cluster.lease import Driver, ended_with
 from consensus.cluster.shipping import Shipment
 from consensus.cluster.worker import FarTill, said
 from consensus.errors import ConsensusError, FailureClass
@@ -76,6 +77,7 @@ class AskerSetup:
         processes: how many workers there are.
         cap_pico: what the run may cost; None: no cap.
         waits_s: how long a busy provider is waited for.
+        driver: whose workers they are; None: nobody's that could be told.
     """
 
     shipment: Shipment
@@ -85,6 +87,7 @@ class AskerSetup:
     processes: int
     cap_pico: int | None = None
     waits_s: tuple[float, ...] | None = None
+    driver: Driver | None = None
 
 
 class _Block(Answers):
@@ -151,6 +154,7 @@ class Asker:
         self._book: PromptBook | None = None
         self._gateway: Gateway | None = None
         self._sharing: Sharing | None = None
+        self._watching: asyncio.Task[None] | None = None
         self._places: dict[str, asyncio.Semaphore] = defaultdict(
             lambda: asyncio.Semaphore(setup.concurrency)
         )
@@ -171,6 +175,9 @@ class Asker:
             return said(error)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+        if self._setup.driver is not None:
+            watch = ended_with(self._setup.driver, None, self.stop)
+            self._watching = asyncio.create_task(watch)
         return None
 
     async def process_id(self) -> int:
@@ -225,6 +232,8 @@ class Asker:
     async def stop(self) -> None:
         """End what runs."""
         running = list(self._running)
+        if self._watching is not None and self._watching is not asyncio.current_task():
+            running.append(self._watching)
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)

@@ -20,6 +20,7 @@ from consensus.cluster.budget import Till
 from consensus.cluster.connecting import connected
 from consensus.cluster.crew import DEATHS, Crew, Slot, raised
 from consensus.cluster.cutting import cut, divided, most_workers
+from consensus.cluster.lease import this_driver
 from consensus.cluster.shipping import pack
 from consensus.errors import ConsensusError, DataError
 from consensus.models.context import CallContext
@@ -135,6 +136,7 @@ class RunOnRay:
                 many,
                 cap_pico,
                 run.waits_s,
+                this_driver(),
             )
             async with _Askers(setup, run.paid, till, self.say) as crew:
                 self.crew = crew

@@ -7,7 +7,7 @@ the same identity, its rows have the same ids, and what is paid for is found on 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from consensus.ballots import PICO
 from consensus.cluster.budget import Funds, RunEngine, Till, paid_for_job
 from consensus.cluster.connecting import check_place, connected, ray_of
 from consensus.cluster.cutting import cut, divided, most_workers
+from consensus.cluster.lease import Lease, this_driver
 from consensus.cluster.pool import Pool
 from consensus.cluster.shipping import pack
 from consensus.cluster.worker import Order, WorkerSetup
@@ -23,7 +24,7 @@ from consensus.errors import DataError
 from consensus.jobs import JobRun, Line, Settled
 from consensus.ledger.jobs import Job, PaidCalls
 from consensus.ledger.store import Ledger
-from consensus.ledger.workers import workers_folder
+from consensus.ledger.workers import crew_of, workers_folder
 from consensus.orchestrators.together import in_order
 from consensus.policy.reload import Setup
 
@@ -110,17 +111,23 @@ class ClusterRun(CappedRun):
             till = self._till(ledger, job, processes=many)
             folder = workers_folder(ledger, job.job_id)
             each = max(1, self.concurrency // many)
-            workers = WorkerSetup(
-                pack(self.engine, self.policy),
-                None,
-                None if folder is not None else ledger.where,
-                self.frontier,
-                each,
-                many,
-                self._cap,
-            )
-            async with Pool(workers, ledger, folder, till=till, say=self.say) as pool:
-                self.pool = pool
+            async with AsyncExitStack() as held:
+                driver = this_driver()
+                if folder is None:
+                    lease = await held.enter_async_context(Lease(ledger, job.job_id))
+                    driver = this_driver(lease=lease.name, crew=crew_of(job.job_id))
+                workers = WorkerSetup(
+                    pack(self.engine, self.policy),
+                    None,
+                    None if folder is not None else ledger.where,
+                    self.frontier,
+                    each,
+                    many,
+                    self._cap,
+                    driver,
+                )
+                pool = Pool(workers, ledger, folder, till=till, say=self.say)
+                self.pool = await held.enter_async_context(pool)
 
                 async def block(lines: list[Line]) -> list[Settled]:
                     known = [self._known(ledger, setup, job, line, done) for line in lines]

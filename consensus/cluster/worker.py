@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from consensus.cluster.budget import Funds, RunEngine, Source
+from consensus.cluster.lease import Driver, ended_with
 from consensus.cluster.shipping import Shipment
 from consensus.errors import ConsensusError, LedgerError
 from consensus.jobs import Line, Settled, ask_line
 from consensus.ledger.jobs import PaidCalls
 from consensus.ledger.place import LedgerServer, ledger_path
+from consensus.ledger.store import Ledger
 from consensus.ledger.workers import WorkerLock
 from consensus.models.protocol import CallRecord
 from consensus.orchestrators.together import in_order
@@ -54,6 +56,7 @@ class WorkerSetup:
         concurrency: decisions at once in this worker.
         processes: how many workers there are.
         cap_pico: what the run may cost; None: no cap.
+        driver: whose workers they are; None: nobody's that could be told.
     """
 
     shipment: Shipment
@@ -63,6 +66,7 @@ class WorkerSetup:
     concurrency: int
     processes: int
     cap_pico: int | None = None
+    driver: Driver | None = None
 
 
 class FarTill:
@@ -87,13 +91,20 @@ class Worker:
         self._lock: WorkerLock | None = None
         self._engine: RunEngine | None = None
         self._places = asyncio.Semaphore(setup.concurrency)
+        self._watching: asyncio.Task[None] | None = None
 
     async def begin(self) -> tuple[str, str] | None:
         """Read the policy, open the ledger; the class and the line of why it cannot work."""
         try:
             self._engine = self._opened()
+            driver = self._setup.driver
+            if driver is not None:
+                self._join(self._engine.ledger, driver)
         except ConsensusError as error:
             return said(error)
+        if driver is not None:
+            watch = ended_with(driver, self._engine.ledger, self.stop)
+            self._watching = asyncio.create_task(watch)
         return None
 
     def _opened(self) -> RunEngine:
@@ -121,6 +132,15 @@ class Worker:
             source: Source = FarTill(self._till)
             engine.hold_to(Funds(source, setup.cap_pico))
         return engine
+
+    @staticmethod
+    def _join(ledger: Ledger | None, driver: Driver) -> None:
+        """Be one of the job's workers, for as long as this process lives."""
+        if ledger is None or driver.lease is None or driver.crew is None:
+            return
+        ledger.hold(driver.crew, shared=True)
+        if not ledger.is_held(driver.lease):  # looked at second: who waits for us sees us now
+            raise LedgerError(f"{ledger.where}: the process that drives this run has gone")
 
     async def process_id(self) -> int:
         """The process's id on its machine."""
@@ -165,11 +185,16 @@ class Worker:
     async def stop(self) -> None:
         """End what runs, close the ledger: what was acknowledged is in its file."""
         running = list(self._running)
+        if self._watching is not None and self._watching is not asyncio.current_task():
+            running.append(self._watching)
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
         if self._engine is not None:
             await self._engine.aclose()
+            ledger, driver = self._engine.ledger, self._setup.driver
+            if ledger is not None and driver is not None and driver.crew is not None:
+                ledger.let_go(driver.crew)
         if self._lock is not None:
             self._lock.release()
         shutil.rmtree(self._folder, ignore_errors=True)

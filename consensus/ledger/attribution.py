@@ -95,6 +95,8 @@ class CostGroup:
         cost_pico: what was paid, frontier calls beside decisions included.
         beside_pico: the part of ``cost_pico`` paid for calls beside decisions: the frontier's that
             a caller asked for, and shadows.
+        estimated_pico: the part of ``cost_pico`` that is an estimate: of calls that were cut off
+            and whose bill nobody has told, of answers without a usage or a known price.
         replayed_pico: what the replayed answers had cost where they were paid for.
         latency_p50_s, latency_p95_s: of decisions; of calls that went out where grouped by a
             model. None without any.
@@ -118,6 +120,7 @@ class CostGroup:
     usage: Usage
     cost_pico: int
     beside_pico: int
+    estimated_pico: int
     replayed_pico: int
     latency_p50_s: float | None
     latency_p95_s: float | None
@@ -149,6 +152,7 @@ class CostGroup:
             "usage": self.usage.model_dump(),
             "cost": _money(self.cost_pico),
             "frontier_beside": _money(self.beside_pico),
+            "estimated": _money(self.estimated_pico),
             "replayed_value": _money(self.replayed_pico),
             "latency_p50_s": self.latency_p50_s,
             "latency_p95_s": self.latency_p95_s,
@@ -255,7 +259,8 @@ class CostReport:
             *self.by, "decisions", "acted", "escalated", "abstained", "escalations", "partial",
             "calls", "replayed", "failures",
             *(f"{name}_tokens" for name in Usage.model_fields),
-            "cost_usd", "cost_pico", "frontier_beside_usd", "latency_p50_s", "latency_p95_s",
+            "cost_usd", "cost_pico", "frontier_beside_usd", "estimated_usd",
+            "latency_p50_s", "latency_p95_s",
             "all_frontier_usd_arithmetic", "saved_usd_arithmetic",
         )  # fmt: skip
         rows = [
@@ -264,7 +269,7 @@ class CostReport:
                 one.partial, one.calls, one.replayed, one.failures,
                 *(getattr(one.usage, name) for name in Usage.model_fields),
                 one.cost_pico / PICO, one.cost_pico, one.beside_pico / PICO,
-                one.latency_p50_s, one.latency_p95_s,
+                one.estimated_pico / PICO, one.latency_p50_s, one.latency_p95_s,
                 None if one.frontier_pico is None else one.frontier_pico / PICO,
                 None if one.saved_pico is None else one.saved_pico / PICO,
             )
@@ -364,6 +369,7 @@ class _Sums:
     usage: Usage = field(default_factory=Usage)
     cost: int = 0
     beside_cost: int = 0
+    estimated_cost: int = 0
     replayed_cost: int = 0
     latencies: list[float] = field(default_factory=list)
     frontier: int | None = None
@@ -373,9 +379,11 @@ class _Sums:
 
     def add(self, other: _Sums) -> None:
         """Put another group, none of whose decisions is here, into this one."""
-        for name in ("decisions", "calls", "replayed", "failures", "cost", "beside_cost"):
+        for name in (
+            "decisions", "calls", "replayed", "failures",
+            "cost", "beside_cost", "estimated_cost", "replayed_cost",
+        ):  # fmt: skip
             setattr(self, name, getattr(self, name) + getattr(other, name))
-        self.replayed_cost += other.replayed_cost
         self.usage += other.usage
         self.latencies += other.latencies
         for name, number in other.ends.items():
@@ -404,6 +412,7 @@ class _Sums:
             usage=self.usage,
             cost_pico=self.cost,
             beside_pico=self.beside_cost,
+            estimated_pico=self.estimated_cost,
             replayed_pico=self.replayed_cost,
             latency_p50_s=_percentile(self.latencies, 0.5),
             latency_p95_s=_percentile(self.latencies, 0.95),
@@ -438,6 +447,7 @@ def _gather(
         mine.usage += Usage(**{name: int(row[name]) for name in Usage.model_fields})
         mine.cost += int(row["cost_pico"])
         mine.beside_cost += int(row["beside_pico"])
+        mine.estimated_cost += int(row["estimated_pico"])
         mine.replayed_cost += int(row["replayed_pico"])
         if of_calls:
             mine.decisions += int(row["decisions"])
@@ -497,6 +507,9 @@ def _calls_query(
         *(total(c.c[f"{name}_tokens"]).label(name) for name in Usage.model_fields),
         total(c.c.cost_pico).label("cost_pico"),
         total(c.c.cost_pico, and_(went_out, c.c.purpose.in_(BESIDE))).label("beside_pico"),
+        total(c.c.cost_pico, and_(went_out, c.c.price_basis.startswith("estimated"))).label(
+            "estimated_pico"
+        ),
         total(c.c.cost_pico, c.c.replayed.is_(True)).label("replayed_pico"),
     )
     if "route" in dims:

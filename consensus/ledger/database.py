@@ -47,6 +47,14 @@ class LostConnectionError(Exception):
 class HeldJob(Protocol):
     """A job that this process runs and no other may."""
 
+    def renew(self) -> None:
+        """Take it again where it was lost.
+
+        Raises:
+            LedgerError: that cannot be done now.
+        """
+        ...
+
     def release(self, *, remove: bool = False) -> None:
         """Let another process take the job up; ``remove`` what stood for the lock."""
         ...
@@ -147,11 +155,23 @@ class Database(ABC):
         """Whether one record is at fault (a duplicate, a number too big), not the database."""
 
     @abstractmethod
-    def hold_job(self, job_id: str) -> HeldJob | None:
+    def hold_job(self, job_id: str, *, shared: bool = False) -> HeldJob | None:
         """Hold a job for this process; None where no other process could take it up.
+
+        Args:
+            job_id: its id, or any other name.
+            shared: beside others that hold it so.
 
         Raises:
             LedgerError: another process runs it.
+        """
+
+    @abstractmethod
+    def is_held(self, job_id: str) -> bool:
+        """Whether a process holds this for itself.
+
+        Raises:
+            LedgerError: that cannot be told now.
         """
 
     # -- within ------------------------------------------------------------------------------------

@@ -151,6 +151,9 @@ class JobLock:
             else:  # its last holder removed it while we opened it: that lock guards nothing
                 os.close(file)
 
+    def renew(self) -> None:
+        """A lock on a file is not lost while its process lives."""
+
     def release(self, *, remove: bool = False) -> None:
         """Let another process take the job up; ``remove`` the file of a job that is finished."""
         if self._file is not None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, cast
 
 from consensus.errors import LedgerError, MissingExtraError
@@ -169,9 +169,23 @@ class PostgresDatabase(Database):
             return state[:2] in ("22", "23", "54")
         return True
 
-    def hold_job(self, job_id: str) -> AdvisoryLock:
+    def hold_job(self, job_id: str, *, shared: bool = False) -> AdvisoryLock:
         """An advisory lock, on a connection of its own."""
-        return AdvisoryLock(self, job_id)
+        return AdvisoryLock(self, job_id, shared=shared)
+
+    def is_held(self, job_id: str) -> bool:
+        """Whether a session holds its advisory lock alone; nothing is held for longer than this."""
+        from sqlalchemy.exc import SQLAlchemyError
+
+        try:
+            with self.engine().connect() as connection:
+                free = connection.exec_driver_sql(
+                    f"SELECT pg_try_advisory_xact_lock_shared({_LOCK})", (_key(_JOB + job_id),)
+                ).scalar()
+                connection.rollback()
+        except SQLAlchemyError as error:
+            raise self.error(error) from error
+        return not free
 
     # -- within ------------------------------------------------------------------------------------
 
@@ -238,6 +252,10 @@ class PostgresDatabase(Database):
         driver.commit()
 
 
+_LOCK = "%s # hashtextextended(current_schema(), 0)"
+"""An advisory lock's number, in this schema."""
+
+
 class AdvisoryLock:
     """Held by the process that runs a job, on a connection of its own.
 
@@ -245,17 +263,42 @@ class AdvisoryLock:
     a minute where its machine vanishes. A second run would then write the same ids and be refused.
     """
 
-    def __init__(self, database: PostgresDatabase, job_id: str) -> None:
+    def __init__(self, database: PostgresDatabase, job_id: str, *, shared: bool = False) -> None:
+        self._database, self._job_id, self._shared = database, job_id, shared
+        self._connection: Connection | None = None
+        self._take()
+
+    def renew(self) -> None:
+        """Take it again where its connection was lost.
+
+        Raises:
+            LedgerError: the server cannot be reached, or another process has it.
+        """
         from sqlalchemy.exc import SQLAlchemyError
 
-        self._connection: Connection | None = None
+        connection = self._connection
+        if connection is not None:
+            try:
+                connection.exec_driver_sql("SELECT 1")
+            except SQLAlchemyError:
+                self._connection = None
+                with suppress(SQLAlchemyError):
+                    connection.close()
+            else:
+                return
+        self._take()
+
+    def _take(self) -> None:
+        from sqlalchemy.exc import SQLAlchemyError
+
+        database, job_id = self._database, self._job_id
+        how = "_shared" if self._shared else ""
         try:
             connection = database.engine().connect().execution_options(isolation_level="AUTOCOMMIT")
             for setting, value in (("idle", 30), ("interval", 10), ("count", 3)):
                 connection.exec_driver_sql(f"SET tcp_keepalives_{setting} = {value}")
             held = connection.exec_driver_sql(
-                "SELECT pg_try_advisory_lock(%s # hashtextextended(current_schema(), 0))",
-                (_key(_JOB + job_id),),
+                f"SELECT pg_try_advisory_lock{how}({_LOCK})", (_key(_JOB + job_id),)
             ).scalar()
         except SQLAlchemyError as error:
             raise database.error(error) from error

@@ -138,9 +138,19 @@ class SqliteDatabase(Database):
             )
         return True
 
-    def hold_job(self, job_id: str) -> JobLock | None:
-        """A lock on a file beside the ledger; None in memory."""
+    def hold_job(self, job_id: str, *, shared: bool = False) -> JobLock | None:
+        """A lock on a file beside the ledger; None in memory. Nothing is held by several."""
         return None if self.path is None else JobLock(self.path, job_id)
+
+    def is_held(self, job_id: str) -> bool:
+        """Whether its file is locked."""
+        try:
+            held = self.hold_job(job_id)
+        except LedgerError:
+            return True
+        if held is not None:
+            held.release(remove=True)
+        return False
 
     # -- within ------------------------------------------------------------------------------------
 

@@ -356,16 +356,36 @@ class Ledger:
         if lock is not None:
             lock.release(remove=True)
 
-    def hold(self, name: str) -> None:
+    def hold(self, name: str, *, shared: bool = False) -> None:
         """Hold a name until :meth:`let_go`, or until this process dies; one process at a time.
+
+        On a server several may hold it as ``shared``, and nobody alone then.
 
         Raises:
             LedgerError: another process holds it.
         """
         self.open()
-        held = self._database.hold_job(name)
+        held = self._database.hold_job(name, shared=shared)
         if held is not None:
             self._locks[name] = held
+
+    def renew(self, name: str) -> None:
+        """See that a name, or a job, is still held; take it again where a connection was lost.
+
+        Raises:
+            LedgerError: it is not, and cannot be now.
+        """
+        lock = self._locks.get(name)
+        if lock is not None:
+            lock.renew()
+
+    def is_held(self, name: str) -> bool:
+        """Whether a process holds a name for itself.
+
+        Raises:
+            LedgerError: that cannot be told now.
+        """
+        return self._database.is_held(name)
 
     def let_go(self, name: str) -> None:
         """Let another process hold a name."""

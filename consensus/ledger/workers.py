@@ -3,6 +3,10 @@
 A SQLite file has one writer at a time, so each worker process of a job writes one of its own. It
 holds a lock beside that file while it lives; the system lets go of it when it dies. Whoever takes
 the job up next, with workers or without, first takes in what was left: no paid answer is lost.
+
+On a server all workers write to the ledger itself, and hold a name of their job together
+(:func:`crew_of`). Whoever takes the job up waits until nobody does: a worker whose driver was
+killed may go on for a while, and what it pays for meanwhile must not be asked again.
 """
 
 from __future__ import annotations
@@ -17,7 +21,7 @@ from consensus.ledger.jobs import try_lock
 from consensus.ledger.store import Ledger
 from consensus.ledger.transfer import merge
 
-__all__ = ["WorkerLock", "take_in", "take_in_all", "workers_folder"]
+__all__ = ["WorkerLock", "crew_of", "take_in", "take_in_all", "workers_folder"]
 
 PATIENCE_S = 30.0
 """How long a worker whose driver has ended is waited for."""
@@ -28,6 +32,11 @@ def workers_folder(ledger: Ledger, job_id: str) -> Path | None:
     if ledger.path is None:
         return None
     return ledger.path.with_name(f"{ledger.path.name}.{job_id}.workers")
+
+
+def crew_of(job_id: str) -> str:
+    """The name that a job's workers hold together on a server, as long as they live."""
+    return f"workers of {job_id}"
 
 
 class WorkerLock:
@@ -85,18 +94,42 @@ def take_in(ledger: Ledger, file: Path, *, patience_s: float = PATIENCE_S) -> in
     return taken
 
 
-def take_in_all(ledger: Ledger, job_id: str) -> int:
+def take_in_all(ledger: Ledger, job_id: str, *, patience_s: float = PATIENCE_S) -> int:
     """Take in whatever ledgers the workers of a job have left; the rows taken over.
+
+    On a server: wait until they have ended. Blocks.
 
     Raises:
         LedgerError: a worker still runs, or a record could not be kept.
     """
     folder = workers_folder(ledger, job_id)
-    if folder is None or not folder.is_dir():
+    if folder is None:
+        _wait_for_crew(ledger, job_id, patience_s)
         return 0
-    taken = sum(take_in(ledger, file) for file in sorted(folder.glob("*.db")))
+    if not folder.is_dir():
+        return 0
+    files = sorted(folder.glob("*.db"))
+    taken = sum(take_in(ledger, file, patience_s=patience_s) for file in files)
     shutil.rmtree(folder, ignore_errors=True)
     return taken
+
+
+def _wait_for_crew(ledger: Ledger, job_id: str, patience_s: float) -> None:
+    name = crew_of(job_id)
+    ends = time.monotonic() + patience_s
+    while True:
+        try:
+            ledger.hold(name)
+        except LedgerError:
+            if time.monotonic() > ends:
+                raise LedgerError(
+                    f"{ledger.where}: workers of an earlier run of job {job_id} still run (wait "
+                    "for them, or end them)"
+                ) from None
+            time.sleep(0.1)
+        else:
+            ledger.let_go(name)
+            return
 
 
 def _lock_of(file: Path) -> Path:

@@ -122,6 +122,7 @@ class Attempts:
                 failure="timeout",
                 retryable=True,
                 model=request.model,
+                unbilled=isinstance(client, PlacedClient),  # its batch goes on, and is found again
             )
         except Exception as raised:  # noqa: BLE001 - one client's bug must not end a whole panel
             error = ProviderError(
@@ -240,21 +241,22 @@ class Attempts:
         lane = hop.lane
         if isinstance(error, asyncio.CancelledError):
             failure: FailureClass = "cancelled"
-            if not isinstance(self._clients.client(hop.request.model), PlacedClient):
-                self._estimate(record, hop)
+            cut = not isinstance(self._clients.client(hop.request.model), PlacedClient)
         elif isinstance(error, ProviderError):
             failure = error.failure
             self._describe(record, hop.request, error)
-            if failure == "malformed_response" and error.usage is None:
-                self._estimate(record, hop)  # something was answered, and will be billed
+            cut = _is_cut(error)
         else:
             # Declared wrongly (a key, a package): nothing was sent, so nothing is recorded.
             entry.settle(ctx, 0)
             entry.permit.unused()
             lane.breaker.abandon(entry.leave)
             return error
+        if cut:
+            self._estimate(record, hop)
         entry.settle(ctx, record.cost_pico)
-        entry.permit.done(_tokens_used(record, failure))
+        unsure = cut or failure == "timeout"
+        entry.permit.done(None if unsure else record.usage.total_input + record.usage.output)
         counts_as = failure
         if failure == "timeout" and ctx.deadline.left() <= 0:
             failure = "deadline"
@@ -269,13 +271,13 @@ class Attempts:
         return error
 
     def _estimate(self, record: CallRecord, hop: Hop) -> None:
-        """What an answer that we cut off, or cannot read, will be billed: it is not nothing.
+        """What an answer that was cut off, or cannot be read, will be billed: it is not nothing.
 
         All of its input, and as much output as this model's answers have had here so far; before
-        the first one, all that was reserved.
+        the first one, all that was reserved. Never more than was set aside for it.
         """
         output = hop.lane.usual_output(hop.output)
-        usage, cost = self._biller.estimate(hop.request, output)
+        usage, cost = self._biller.estimate(hop.request, hop.bound, output)
         if cost:
             record.usage, record.cost_pico = usage, cost
             record.price_basis = "estimated_usage"
@@ -305,13 +307,16 @@ def _paid(record: CallRecord, completion: Completion) -> Paid:
     )
 
 
-def _tokens_used(record: CallRecord, failure: FailureClass) -> int | None:
-    """Tokens that a failed attempt took from the provider's minute; None: perhaps all of them."""
-    if failure == "cancelled":
-        return None
-    if record.price_basis != "none":
-        return record.usage.total_input + record.usage.output
-    return None if failure in {"timeout", "malformed_response"} else 0
+def _is_cut(error: ProviderError) -> bool:
+    """Whether the provider may have answered, and bills what nobody has told us of.
+
+    An error status is an answer, and providers bill none of these.
+    """
+    if error.usage is not None or error.unbilled:
+        return False
+    if error.failure == "malformed_response":
+        return True
+    return error.failure in {"timeout", "connection"} and error.status is None
 
 
 async def kept(sink: CallSink, record: CallRecord) -> None:

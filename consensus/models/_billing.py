@@ -65,9 +65,13 @@ class Biller:
             return usage, cost, "estimated_usage"
         return usage, cost, "batch" if batch else "served"
 
-    def estimate(self, request: Request, output: int) -> tuple[Usage, int]:
-        """What a request that was sent costs, with an answer of so many tokens: an estimate."""
-        usage = Usage(input=-(-request.input_bytes() // BYTES_PER_TOKEN), output=output)
+    def estimate(self, request: Request, most: int, output: int) -> tuple[Usage, int]:
+        """What a request that was sent costs, with an answer of so many tokens: an estimate.
+
+        ``most``: input tokens that it has at most, where it was counted.
+        """
+        read = min(most, -(-request.input_bytes() // BYTES_PER_TOKEN))
+        usage = Usage(input=read, output=output)
         return usage, self._prices.price(request.model).cost_pico(usage)
 
     def _substitutes(self, requested: str, served: str) -> tuple[ModelPrice, ...]:

@@ -173,6 +173,8 @@ def aiohttp_transport(module: ModuleType, *, concurrency: int) -> Any:
                     body = await response.read()
             except aiohttp.ServerTimeoutError as error:
                 raise module.ConnectTimeout(type(error).__name__) from error
+            except aiohttp.ClientConnectorError as error:
+                raise module.ConnectError(type(error).__name__) from error
             except aiohttp.ClientError as error:
                 raise module.NetworkError(type(error).__name__) from error
             return response.status, response.headers, response.raw_headers, body

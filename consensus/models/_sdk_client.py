@@ -120,10 +120,12 @@ class SdkClient:
             error = self._failed(model, "timeout", f"sent no answer within {timeout_s:.3g} s")
         except sdk.APIStatusError as caught:
             error = self._translated(caught, model)
-        except (sdk.APITimeoutError, http.TimeoutException):
+        except (sdk.APITimeoutError, http.TimeoutException) as caught:
             error = self._failed(model, "connection", "could not be reached in time")
-        except (sdk.APIConnectionError, http.TransportError):
+            error.unbilled = _unsent(caught, http)
+        except (sdk.APIConnectionError, http.TransportError) as caught:
             error = self._failed(model, "connection", "closed or refused the connection")
+            error.unbilled = _unsent(caught, http)
         except Exception as caught:
             error = self._undeclared(caught, model)
             if error is None:
@@ -139,3 +141,11 @@ class SdkClient:
             self._transport = aiohttp_transport(http, concurrency=self._concurrency)
             self._sdk = self._connect(over(http, self._transport), model)
         return self._sdk
+
+
+def _unsent(caught: Exception, http: ModuleType) -> bool:
+    """Whether there was no connection on which a request could have been sent."""
+    return any(
+        isinstance(link, http.ConnectError | http.ConnectTimeout)
+        for link in (caught, caught.__cause__)
+    )

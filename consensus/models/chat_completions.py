@@ -221,8 +221,15 @@ def _number(holder: object, name: str) -> int:
     return value if isinstance(value, int) and not isinstance(value, bool) else 0
 
 
-def failed(model: str, failure: FailureClass, what: str, *, again: bool = True) -> ProviderError:
+def failed(
+    model: str, failure: FailureClass, what: str, *, again: bool = True, unbilled: bool = False
+) -> ProviderError:
     """A failure without a status, in words of ours."""
     return provider_error(
-        provider_name(model), model=model, failure=failure, retryable=again, what=what
+        provider_name(model),
+        model=model,
+        failure=failure,
+        retryable=again,
+        what=what,
+        unbilled=unbilled,
     )

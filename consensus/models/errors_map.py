@@ -112,6 +112,7 @@ def provider_error(
     usage: Usage | None = None,
     served_model: str | None = None,
     request_id: str | None = None,
+    unbilled: bool = False,
 ) -> ProviderError:
     """One translated failure.
 
@@ -125,6 +126,7 @@ def provider_error(
         failure, retryable: override what status and kinds say.
         what: the end of the message (ours, never the provider's) where there is no status.
         usage, served_model, request_id: what is known of an attempt that was billed.
+        unbilled: nobody answered, and nothing is billed either.
     """
     known = [kind for kind in kinds if isinstance(kind, str) and kind in KINDS]
     telling = next((kind for kind in known if kind in _BY_KIND), known[0] if known else None)
@@ -151,6 +153,7 @@ def provider_error(
         usage=usage,
         served_model=served_model,
         request_id=request_id,
+        unbilled=unbilled,
     )
 
 

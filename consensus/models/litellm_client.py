@@ -280,14 +280,16 @@ def _translate(caught: Exception, model: str) -> ProviderError:
             headers=dict(headers),
             request_id=dict(headers).get("x-request-id"),
         )
+    unsent = any(type(link).__name__ in _NOT_CONNECTED for link in _chain(caught))
     for link in _chain(caught):
         # litellm wraps whatever it did not expect in connection errors of its own.
         if type(link).__module__.startswith("litellm"):
             continue
         if "Timeout" in type(link).__name__:
-            return failed(model, "connection", "could not be reached in time")
+            return failed(model, "connection", "could not be reached in time", unbilled=unsent)
         if isinstance(link, OSError) or type(link).__name__ in _NETWORK:
-            return failed(model, "connection", "closed or refused the connection")
+            what = "closed or refused the connection"
+            return failed(model, "connection", what, unbilled=unsent)
     if isinstance(status, int) and 400 <= status < 500:
         failure, _ = status_failure(status)
         return failed(model, failure, f"was not asked: litellm refused ({name})", again=False)
@@ -296,6 +298,10 @@ def _translate(caught: Exception, model: str) -> ProviderError:
 
 _NETWORK = frozenset(
     {"APIConnectionError", "ConnectError", "NetworkError", "ReadError", "RemoteProtocolError"}
+)
+
+_NOT_CONNECTED = frozenset(
+    {"ClientConnectorError", "ConnectError", "ConnectTimeout", "ConnectionRefusedError"}
 )
 
 

@@ -98,6 +98,21 @@ class LocalClient:
             return await self._run(lambda stop: self._embed(request, path, stop, timeout_s))
         return await self._run(lambda stop: self._answer(request, path, stop, asked, timeout_s))
 
+    async def load(self, model: str) -> None:
+        """Have a model in memory before its first call.
+
+        Raises:
+            ProviderError: not pulled (``not_found``).
+            MissingExtraError: the engine is not installed.
+        """
+        self._check_open()
+        path = self._path(model)
+        known = catalogue().get(model.removeprefix(PREFIX))
+        if known is not None and known.kind == "embeddings":
+            await self._run(lambda _: self._encoder(path))
+        else:
+            await self._run(lambda _: self._load(path))
+
     async def count_tokens(self, request: Request) -> int:
         """Tokens of the whole input by the model's own tokenizer and chat template."""
         self._check_open()

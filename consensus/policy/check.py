@@ -19,9 +19,10 @@ from consensus.policy._check_rows import check_row
 from consensus.policy._check_watch import check_watch
 from consensus.policy._checking import Findings, Prices, Prompts, follow_rows
 from consensus.policy.findings import Code, Finding
+from consensus.policy.oracles import grader_of, oracle_of
 from consensus.policy.table import PolicyTable
 
-__all__ = ["LOAD_CODES", "Prices", "Prompts", "check", "check_prices"]
+__all__ = ["LOAD_CODES", "Prices", "Prompts", "check", "check_prices", "reached_models"]
 
 LOAD_CODES: frozenset[Code] = frozenset(
     {
@@ -87,3 +88,10 @@ def check(
     check_retired(found, {**graders, **named_models(table, routes)}, prices, day)
     unique = {(f.code, f.key, f.message): f for f in found.items}
     return sorted(unique.values(), key=lambda f: (f.file or "", f.line or 0, f.key, f.message))
+
+
+def reached_models(table: PolicyTable) -> tuple[str, ...]:
+    """Every model that a sound table can have asked: by its rows, their oracles, its classifier."""
+    named = named_models(table, list(follow_rows(table, Findings(table))))
+    graders = (grader_of(oracle_of(table, name)) for name in table.oracles)
+    return tuple(dict.fromkeys((*named, *(model for model in graders if model is not None))))

@@ -102,20 +102,24 @@ async def serving(
         dedicated=True,
     ) as engine:
         service = Service(engine, options.settings, keys=options.ring())
-        showing: asyncio.Task[None] | None = None
-        if worker is not None:
+        beside: list[asyncio.Task[None]] = []
+        if worker is not None and worker.board.live:
             await service.warm()  # before it takes a connection that another could serve at once
+        else:
+            service.warming = True  # from the first request on
+            beside.append(asyncio.create_task(service.warm()))
+        if worker is not None:
             service.board = worker.board
             gathered = Gathered(worker.metrics, service.metrics.registry, worker.board)
             service.metrics.gathered = gathered
-            showing = asyncio.create_task(gathered.run())
+            beside.append(asyncio.create_task(gathered.run()))
         try:
             yield make_server(service, several=worker is not None)
         finally:
+            for task in beside:
+                task.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
             await service.aclose()
-            if showing is not None:
-                showing.cancel()
-                await asyncio.gather(showing, return_exceptions=True)
 
 
 async def serve_worker(options: ServeOptions, worker: Worker, listening: socket.socket) -> None:

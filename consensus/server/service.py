@@ -76,6 +76,7 @@ class Service:
         if keys is not None and bounded and self._accounts is None:
             raise DeclarationError("keys with budgets need a ledger", where=str(keys.path))
         self.draining = False
+        self.warming = False
         self.board: Board | None = None
         self._deciding: dict[asyncio.Task[Decision], str] = {}
 
@@ -255,16 +256,14 @@ class Service:
         return len(self._deciding)
 
     async def warm(self) -> None:
-        """Load the libraries of the policy's providers now, and not while a caller waits."""
-        async with self.engine.pinned() as setup:
-            models = {name for tier in self.table.tiers.values() for name in tier}
-            for model in sorted(models):
-                try:
-                    prepare = getattr(setup.gateway.clients.client(model), "prepare", None)
-                except ConsensusError:
-                    continue  # said by the first call of it, with everything that belongs to it
-                if prepare is not None:
-                    await prepare()
+        """Load what the policy's rows need now, and not while a caller waits; then be ready."""
+        self.warming = True
+        try:
+            await self.engine.warm()
+        except ConsensusError as error:
+            log.warning("not everything could be loaded: %s", error)  # the first call says it
+        finally:
+            self.warming = False
 
     async def aclose(self) -> None:
         """Let go of what this process holds of the ledger. The engine stays open."""
@@ -286,7 +285,8 @@ class Service:
         """Whether new work is taken, and by which table."""
         status = self.engine.policy_status
         return {
-            "ready": not self.draining,
+            "ready": not (self.draining or self.warming),
+            "warming": self.warming,
             "policy": status.version,
             "policy_current": status.current,
         }

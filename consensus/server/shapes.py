@@ -313,8 +313,12 @@ class ReceiptBody(BaseModel):
 
 
 class Ready(_Answer):
-    """Whether new work is taken, and by which table; ``policy_current``: that of the files."""
+    """Whether new work is taken without delay, and by which table.
+
+    ``warming``: libraries are being loaded. ``policy_current``: the table is that of the files.
+    """
 
     ready: bool
+    warming: bool
     policy: str
     policy_current: bool

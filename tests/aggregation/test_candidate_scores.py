@@ -90,7 +90,7 @@ def test_the_probability_of_two_candidates_by_hand() -> None:
     gaps = scores[:, 0] - scores[:, 1]
     left = ((gaps - gaps.mean()) ** 2 / 2).sum()  # three judges, one difference: two are free
     noise = (left + NOISE_CASES * NOISE**2) / (2 + NOISE_CASES)
-    # Each strength has the error of half the judges' mean gap, and counts as independent.
-    deviation = math.sqrt(noise * (1 + 2 * 0.44) / 3)
+    # The error is that of the judges' mean gap, which errs together by the correlation.
+    deviation = math.sqrt(2 * noise * (1 + 2 * 0.44) / 3)
     found = judge_candidates(scores)
     assert found.first[0] == pytest.approx(NormalDist().cdf(gaps.mean() / deviation), abs=1e-4)

@@ -177,8 +177,28 @@ def test_a_rule_that_cannot_be_followed_is_one_clear_line(tmp_path: Path) -> Non
         acting(votes, 3, conformal=True)
     with pytest.raises(DataError, match="no calibrated prediction sets"):
         acting(votes, 3, alpha=0.1, conformal=True)
-    with pytest.raises(DataError, match="says no probability"):
-        acting(votes, 3, strategy="adaptive", veto=1)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "instead"),
+    [
+        ("auto", "live:blocks"),
+        ("stack", "stacked"),
+        ("scores", "softmax"),
+        ("adaptive:beta", "--row TYPE"),
+        ("cascade:1+2", "--row TYPE"),
+        ("debate", "vote"),
+    ],
+)
+def test_what_gives_no_probability_is_refused_before_it_runs_with_what_to_use_instead(
+    tmp_path: Path, strategy: str, instead: str
+) -> None:
+    run = approvals(tmp_path, ["aaa", "rrr"])
+    settings = ReplaySettings("f", ("a", "b", "c"), strategy, calibrate=True, acting=Acting(veto=1))
+    with pytest.raises(DataError, match="by which one could act") as refused:
+        replay(run, settings)
+    assert refused.value.where == "--veto"
+    assert instead in str(refused.value.fix)
 
 
 def test_losses_are_read_by_name() -> None:

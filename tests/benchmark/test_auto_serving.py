@@ -50,6 +50,13 @@ def test_a_mix_names_the_share_and_the_seats_of_each_part_cheapest_first() -> No
     }
 
 
+def test_a_panel_read_by_confusions_says_how_its_calibration_is_fitted() -> None:
+    crowd = Chosen(((candidate("crowd", 2.0, (1, 1)), 1.0),), 0.8, 2.0)
+    told = serve(crowd, [A, B], balanced=True)["mix"][0]["strategy"]
+    assert told["aggregator"] == "blocks"
+    assert told["fit"] == ["--aggregator", "blocks", "--no-labels", "--balanced"]
+
+
 def test_one_part_needs_no_coin() -> None:
     served = serve(Chosen(((candidate("vote", 2.0, (1, 1)), 1.0),), 0.8, 2.0), [A, B])
     assert served["coin"] is None

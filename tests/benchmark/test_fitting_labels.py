@@ -139,3 +139,25 @@ async def test_the_command_fits_on_a_ledgers_labels(
     without = CliRunner().invoke(app, [*arguments, "--out", "c.json"])
     assert isinstance(without.exception, DataError)
     assert "--type" in str(without.exception)
+
+
+def test_balanced_fits_a_rare_label_as_if_it_were_common() -> None:
+    run = simulated(900, models=dict.fromkeys(MODELS, 0.8), seed=8)
+    rejected = run.cases.credit[:, 1] > 0
+    part = run.take_cases(np.flatnonzero(rejected | (np.arange(900) % 6 == 0)))
+    fitted = fit_calibration(part, MODELS, balanced=True)
+    assert any("each label counts alike" in note for note in fitted.report.notes)
+    assert not any("chance" in note for note in fitted.report.notes)
+    plain, even = fit_calibration(part, MODELS).calibration.fit, fitted.calibration.fit
+    assert isinstance(plain, BlocksFit)
+    assert isinstance(even, BlocksFit)
+    assert plain.prior is not None
+    assert plain.prior[0] < 0.25
+    assert even.prior == pytest.approx((0.5, 0.5), abs=0.01)
+
+
+def test_balanced_needs_labels_that_mean_the_same_in_every_case() -> None:
+    run = simulated(60, options=("A", "B", "C"), kind="choose")
+    with pytest.raises(DataError, match="the same labels") as refused:
+        fit_calibration(run, MODELS, balanced=True)
+    assert refused.value.where == "--balanced"

@@ -11,8 +11,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from consensus.benchmark import study as study_module
-from consensus.benchmark._study_rows import SHIPPED, command_of
 from consensus.benchmark.replay import ReplaySettings
+from consensus.benchmark.studies.declared import SHIPPED, command_of
 from consensus.benchmark.study import (
     STUDIES,
     Row,

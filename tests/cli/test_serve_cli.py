@@ -94,17 +94,17 @@ def test_curl_gets_decisions_and_a_stream_and_sigterm_ends_it_cleanly(tmp_path: 
 @needs_curl
 def test_reload_puts_a_changed_policy_in_force_and_a_broken_one_never(tmp_path: Path) -> None:
     with server(tmp_path, "--reload") as (url, _):
-        before = json.loads(curl(f"{url}/ready"))
+        before = json.loads(curl("-f", f"{url}/ready"))
         policy_file(tmp_path, ROW + 'owner = "payments"\n', head=MODELS)
         end = time.monotonic() + 20
         after = before
         while after["policy"] == before["policy"] and time.monotonic() < end:
             time.sleep(0.2)
-            after = json.loads(curl(f"{url}/ready"))
+            after = json.loads(curl("-f", f"{url}/ready"))
         (tmp_path / "policy.toml").write_text("version = 2")
         while after["policy_current"] and time.monotonic() < end:
             time.sleep(0.2)
-            after = json.loads(curl(f"{url}/ready"))
+            after = json.loads(curl("-f", f"{url}/ready"))
         rows = json.loads(curl(f"{url}/v1/policy"))
     assert after["policy"] != before["policy"]
     assert (after["ready"], after["policy_current"]) == (True, False)

@@ -15,7 +15,8 @@ from tests.conftest import absent
 from tests.servers import real
 
 KEY = "sk-ant-planted-for-workers"
-LIMITS = "CONSENSUS_TEST_LIMITS"
+LIMITS = {"redis": "CONSENSUS_TEST_LIMITS", "postgres": "CONSENSUS_TEST_LIMITS_TABLE"}
+"""By the kind of store, the variable that names it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,7 @@ class RayUp:
     address: str
     logs: Path
     ledger: str
-    limits: str
+    limits: dict[str, str]
 
 
 @pytest.fixture(scope="session")
@@ -33,7 +34,7 @@ def ray_cluster(request: pytest.FixtureRequest) -> Iterator[RayUp]:
     """Ray is up, and its processes have a key in their environment."""
     from consensus.cluster.connecting import connected, ray_of
 
-    ledger = limits = ""
+    ledger, limits = "", {}
     with ExitStack() as up, pytest.MonkeyPatch.context() as patch:
         # Ray's own warnings, on import and while it starts and ends; a test's are errors as ever.
         warned = up.enter_context(ExitStack())
@@ -41,9 +42,14 @@ def ray_cluster(request: pytest.FixtureRequest) -> Iterator[RayUp]:
             server: real.Postgres = request.getfixturevalue("postgres_server")
             server.run("CREATE DATABASE workers")
             ledger = server.url("workers")
-            limits = up.enter_context(real.redis()).url
+            server.run("CREATE DATABASE limits")
+            limits = {
+                LIMITS["redis"]: up.enter_context(real.redis()).url,
+                LIMITS["postgres"]: server.url("limits"),
+            }
             patch.setenv("CONSENSUS_LEDGER", ledger)
-            patch.setenv(LIMITS, limits)
+            for name, url in limits.items():
+                patch.setenv(name, url)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             patch.setenv("ANTHROPIC_API_KEY", KEY)

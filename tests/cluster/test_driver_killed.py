@@ -44,10 +44,10 @@ seats = 3
 {more}
 """
 
-SHARED = f"""
+SHARED = """
 [limits]
-shared = "redis"
-url_env = "{LIMITS}"
+shared = "{store}"
+url_env = "{url_env}"
 daily_usd = 100
 lease_s = 2
 """
@@ -69,7 +69,7 @@ def killed(command: list[str], ray: RayUp, ledger: str, answered: Callable[[], i
         "RAY_ADDRESS": ray.address,
         "CONSENSUS_LEDGER": ledger,
         "ANTHROPIC_API_KEY": "sk-ant-of-the-driver",
-        LIMITS: ray.limits,
+        **ray.limits,
     }
     whole = [sys.executable, "-m", "consensus.cli.main", *command, "--engine", "ray"]
     driver = subprocess.Popen(whole, env=environment, stderr=subprocess.PIPE, text=True)
@@ -84,6 +84,10 @@ def killed(command: list[str], ray: RayUp, ledger: str, answered: Callable[[], i
         driver.send_signal(signal.SIGKILL)
         driver.communicate()
     assert answered() < 90
+
+
+def shared(store: str) -> str:
+    return SHARED.format(store=store, url_env=LIMITS[store])
 
 
 def write(
@@ -113,14 +117,21 @@ def whole_and_paid_once(ledger: Ledger, provider: LoopbackProvider) -> None:
     assert 180 <= len(provider.requests) <= 180 + 3 * OPEN
 
 
-async def test_with_a_ledger_that_is_a_file_the_plain_engine_goes_on(
-    ray_cluster: RayUp, tmp_path: Path, provider: LoopbackProvider
+@pytest.mark.needs("postgres", "redis")
+async def test_with_a_ledger_that_is_a_file_and_limits_on_postgresql_the_plain_engine_goes_on(
+    ray_cluster: RayUp,
+    tmp_path: Path,
+    provider: LoopbackProvider,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    policy, source, command = write(tmp_path, provider.url)
+    more = shared("postgres")
+    policy, source, command = write(tmp_path, provider.url, more, workers=2)
     file = tmp_path / "ledger.db"
     killed(command, ray_cluster, str(file), lambda: len(provider.requests))
     assert list(tmp_path.glob("ledger.db.*.workers/*.db"))
-    os.environ["ANTHROPIC_API_KEY"] = "sk-ant-other"
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-ant-other")
+    for name, url in ray_cluster.limits.items():
+        monkeypatch.setenv(name, url)
     engine = RunEngine(policy, ledger=file)
     async with engine:
         rest = CappedRun(engine, source, tmp_path / "out.jsonl", "refund")
@@ -129,6 +140,7 @@ async def test_with_a_ledger_that_is_a_file_the_plain_engine_goes_on(
     assert not list(tmp_path.glob("ledger.db.*.workers"))
     with Ledger(file) as ledger:
         whole_and_paid_once(ledger, provider)
+    assert provider.log.most_in_flight <= AT_ONCE
 
 
 @pytest.mark.needs("postgres", "redis")
@@ -136,12 +148,12 @@ async def test_with_a_ledger_that_is_a_file_the_plain_engine_goes_on(
 def test_on_postgresql_with_limits_in_redis_the_same_command_goes_on(
     ray_cluster: RayUp, tmp_path: Path, provider: LoopbackProvider
 ) -> None:
-    _, _, command = write(tmp_path, provider.url, SHARED, workers=2)
+    _, _, command = write(tmp_path, provider.url, shared("redis"), workers=2)
     killed(command, ray_cluster, ray_cluster.ledger, lambda: len(provider.requests))
     environment = os.environ | {
         "RAY_ADDRESS": ray_cluster.address,
         "CONSENSUS_LEDGER": ray_cluster.ledger,
-        LIMITS: ray_cluster.limits,
+        **ray_cluster.limits,
     }
     whole = [sys.executable, "-m", "consensus.cli.main", *command, "--engine", "ray", "--json"]
     again = subprocess.run(whole, env=environment, capture_output=True, text=True, check=False)

@@ -10,12 +10,13 @@ import pytest
 from consensus.cluster import RunEngine
 from consensus.cluster.connecting import check_place
 from consensus.cluster.cutting import cut, divided, most_workers
+from consensus.cluster.lease import this_driver
 from consensus.cluster.shipping import pack
 from consensus.cluster.worker import Order, Worker, WorkerSetup
 from consensus.errors import DataError, LedgerError
 from consensus.jobs import Line
 from consensus.ledger.store import Ledger
-from consensus.ledger.workers import WorkerLock, take_in
+from consensus.ledger.workers import WorkerLock, crew_of, take_in, take_in_all
 from consensus.policy.load import load_policy
 from consensus.tasks import Approve
 
@@ -168,3 +169,27 @@ def test_a_ledger_that_is_a_file_does_not_serve_several_machines(tmp_path: Path)
     with pytest.raises(DataError, match="in memory"):
         check_place(Ledger(":memory:"), 1)
     check_place(Ledger("postgresql://nobody@127.0.0.1:1/none"), 9)
+
+
+@pytest.mark.needs("postgres")
+async def test_a_worker_begins_nothing_for_a_driver_that_has_gone(
+    tmp_path: Path, policy: Path, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CONSENSUS_LEDGER", postgres_url)
+    driver = this_driver(lease="a driver", crew=crew_of("job"))
+    with Ledger(postgres_url) as ledger:
+        setup = setup_of(tmp_path, policy, ledger=None, ledger_server=ledger.where, driver=driver)
+        orphan = Worker(setup)
+        error = await orphan.begin()
+        await orphan.stop()
+        assert error is not None
+        assert "the process that drives this run has gone" in error[1]
+        ledger.hold("a driver")
+        worker = Worker(setup)
+        assert await worker.begin() is None
+        with pytest.raises(LedgerError, match="still run"):
+            take_in_all(ledger, "job", patience_s=0)
+        answers = await worker.decide([order(1)])
+        assert answers.error is None
+        await worker.stop()
+        take_in_all(ledger, "job")

@@ -229,6 +229,23 @@ def test_real_frontier_calls_beside_decisions_are_told_apart(ledger: Ledger) -> 
     assert group.cost_pico == 18 + 8 + 180
 
 
+def test_what_is_only_an_estimate_is_told_apart_and_counted_in_what_was_paid(
+    ledger: Ledger,
+) -> None:
+    decide(ledger, "a", 5, 6)
+    decide(ledger, "b", 7, price_basis="estimated_price")
+    cut = call("c", text=None, cost_pico=30, price_basis="estimated_usage", started_at=NOON)
+    again = call("c", cost_pico=9, price_basis="estimated_price", replayed=True, started_at=NOON)
+    for record in (cut, again):
+        ledger.record_here(record)
+    report = attribute(ledger, by=("served",))
+    assert report.total.estimated_pico == 7 + 30
+    assert report.total.cost_pico == 5 + 6 + 7 + 30
+    assert sum(group.estimated_pico for group in report.groups) == 37
+    assert report.to_json()["total"]["estimated"]["pico_usd"] == 37
+    assert report.balance.open_pico == 0
+
+
 def test_an_empty_ledger_is_a_report_of_nothing(ledger: Ledger) -> None:
     report = attribute(ledger, frontier=("x/opus", OPUS))
     assert report.groups == ()

@@ -50,6 +50,27 @@ def test_every_record_of_a_file_is_in_the_other(tmp_path: Path) -> None:
 
 
 @pytest.mark.needs("postgres")
+def test_rows_of_a_job_whose_numbers_are_more_than_64_bits_together_are_compared(
+    tmp_path: Path, postgres_url: str
+) -> None:
+    numbers = [2**63 - 1, 2**63 - 2, 2**62 + 5]
+    with (
+        Ledger(tmp_path / "old.db") as old,
+        Ledger(postgres_url) as server,
+        Ledger(tmp_path / "new.db") as new,
+    ):
+        for number in numbers:
+            record = call(f"01JOB.{number:07d}")
+            old.record_here(record)
+            old.keep_here(receipt_of([record], receipt_id=record.decision_id))
+        found = transfer(old, server)
+        transfer(server, new)
+        assert everything(new) == everything(old)
+    figures = {table.table: table for table in found.tables}
+    assert figures["decisions"].sums["task_index (sum)"] == sum(numbers)
+
+
+@pytest.mark.needs("postgres")
 def test_to_postgresql_and_back_every_byte_is_the_same(tmp_path: Path, postgres_url: str) -> None:
     with (
         filled(tmp_path / "old.db") as old,

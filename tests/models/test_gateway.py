@@ -817,6 +817,29 @@ async def test_a_call_stands_in_the_queue_with_its_estimate_and_leaves_with_its_
     assert limits.active == 0
 
 
+@pytest.mark.parametrize("counted", [False, True])
+async def test_the_estimate_of_what_was_cut_off_is_never_more_than_was_set_aside(
+    counted: bool,
+) -> None:
+    # 200 bytes are 67 tokens by the estimate, and 50 by this model's own count.
+    text = "z" * 200
+    client = ScriptedClient(replies(error("timeout")))
+    room = Room(client, settings=ProviderSettings(max_attempts=1))
+    plain = Room(
+        ScriptedClient(replies(error("timeout"))), settings=ProviderSettings(max_attempts=1)
+    )
+    whole = Budget(10**12)
+    with pytest.raises(ProviderError):
+        await plain.call(request(text), budget=whole)
+    cap = Budget(whole.spent - 1 if counted else whole.spent * 10)
+    with pytest.raises(ProviderError):
+        await room.call(request(text), budget=cap)
+    (record,) = room.sink.kept
+    assert (record.failure, record.price_basis) == ("timeout", "estimated_usage")
+    assert 0 < cap.spent == record.cost_pico <= (cap.cap or 0)
+    assert (record.usage.input < plain.sink.kept[0].usage.input) == counted
+
+
 # -- cancellation ----------------------------------------------------------------------------------
 
 

@@ -7,6 +7,7 @@ import json
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -21,6 +22,8 @@ from consensus.models.protocol import Budget, Deadline, Part, Request, Turn
 from tests.loopback import LoopbackProvider, Reply, Rule, Script
 
 HAIKU, OPUS, NANO = "anthropic/claude-haiku-5-5", "anthropic/claude-opus-5-5", "openai/gpt-5.4-nano"
+ELSEWHERE = "together_ai/openai/gpt-oss-20b"
+"""Of a provider that only litellm reaches."""
 SCHEMA = {
     "type": "object",
     "properties": {"answer": {"type": "string", "enum": ["approve", "reject"]}},
@@ -39,6 +42,7 @@ class Street:
         settings = {
             "anthropic": ProviderSettings(base_url=provider.url, api_key_env="PLANTED"),
             "openai": ProviderSettings(base_url=provider.openai_url, api_key_env="PLANTED"),
+            "together_ai": ProviderSettings(base_url=provider.openai_url, api_key_env="PLANTED"),
         }
         self.gateway = Gateway(ClientFactory(settings, self.prices), self.prices, sink=ledger)
 
@@ -159,3 +163,59 @@ async def test_an_answer_that_cannot_be_read_is_not_free_for_the_provider_bills_
     assert unread.request_id == f"req_{billed.n:024d}"
     assert unread.usage.input >= billed.input
     assert unread.cost_pico >= read.cost_pico
+
+
+@pytest.mark.parametrize("model", [HAIKU, NANO, ELSEWHERE])
+@pytest.mark.parametrize("cut", ["before", "body"])
+async def test_a_connection_that_was_cut_is_booked_at_an_estimate(
+    street: Street, model: str, cut: Literal["before", "body"]
+) -> None:
+    street.provider.set_script(Script(rules=[Rule(Reply(cut=cut), times=1)]))
+    budget = Budget(10**12)
+    _, (lost, answered) = await street.gateway.call(request(model), context(budget=budget))
+    assert (lost.failure, lost.price_basis) == ("connection", "estimated_usage")
+    assert lost.usage.input > 0.8 * answered.usage.total_input
+    assert lost.usage.output > answered.usage.output  # none was answered before it: all of its room
+    assert budget.spent == lost.cost_pico + answered.cost_pico
+    kept = {call.call_id: call.cost_pico for call in street.ledger.calls_of("d")}
+    assert kept == {call.call_id: call.cost_pico for call in (lost, answered)}
+
+
+@pytest.mark.parametrize("model", [HAIKU, NANO, ELSEWHERE])
+@pytest.mark.parametrize("deadline_s", [None, 0.3])
+async def test_what_did_not_answer_in_time_is_booked_at_an_estimate(
+    street: Street, model: str, deadline_s: float | None
+) -> None:
+    await street.gateway.call(request(model), context())  # how long an answer usually is
+    street.provider.set_script(Script(latency_s=20))
+    budget = Budget(10**12)
+    if deadline_s is None:
+        street.gateway._lanes[model].timeout_s = 0.3
+    given = context(decision_id="late", budget=budget, deadline=Deadline(deadline_s))
+    with pytest.raises(ProviderError if deadline_s is None else DeadlineError):
+        await street.gateway.call(request(model), given)
+    (usual,) = street.ledger.calls_of("d")
+    late = street.ledger.calls_of("late")
+    assert {call.failure for call in late} == {"timeout" if deadline_s is None else "deadline"}
+    assert {call.price_basis for call in late} == {"estimated_usage"}
+    assert {call.usage.output for call in late} == {usual.usage.output}
+    assert budget.spent == sum(call.cost_pico for call in late) > 0
+
+
+@pytest.mark.parametrize("model", [HAIKU, NANO, ELSEWHERE])
+async def test_a_connection_that_was_refused_costs_nothing(street: Street, model: str) -> None:
+    await street.gateway.clients.client(model).prepare()  # type: ignore[attr-defined]
+    await street.provider.__aexit__(None, None, None)
+    budget = Budget(10**12)
+    with pytest.raises(ProviderError):
+        await street.gateway.call(request(model), context(budget=budget))
+    refused = street.ledger.calls_of("d")
+    assert {(r.failure, r.price_basis, r.cost_pico) for r in refused} == {("connection", "none", 0)}
+    assert budget.spent == 0
+
+
+@pytest.mark.parametrize("status", [408, 504, 500, 529])
+async def test_an_error_status_is_an_answer_and_costs_nothing(street: Street, status: int) -> None:
+    street.provider.set_script(Script(rules=[Rule(Reply(status=status), times=1)]))
+    _, (failed, _) = await street.gateway.call(request(HAIKU), context())
+    assert (failed.status, failed.price_basis, failed.cost_pico) == (status, "none", 0)

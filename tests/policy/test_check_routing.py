@@ -14,6 +14,7 @@ from consensus.models.prices import PriceBook
 from consensus.policy import Finding, check, load_policy, parse_policy
 from consensus.policy._check_fallbacks import check_windows
 from consensus.policy._checking import Findings, follow_rows
+from consensus.policy.check import reached_models
 from tests.policy.books import TIERS, Book, Window, table_of, write
 from tests.policy.classify.test_linear import DATA
 
@@ -209,3 +210,27 @@ def test_every_hop_is_held_against_its_own_window(tmp_path: Path) -> None:
     for resolved, hops in follow_rows(table, Findings(table)):
         check_windows(faults, resolved, hops, Book())
     assert faults.items == []
+
+
+def test_models_that_a_table_can_reach_are_those_of_rows_fallbacks_shadows_and_graders(
+    tmp_path: Path,
+) -> None:
+    rows = """
+[tiers]
+small = ["x/s1", "x/s2"]
+mid = ["x/m1"]
+frontier = ["x/f1"]
+unused = ["x/u1"]
+[oracles.grade]
+kind = "rubric"
+grader = "x/g1"
+floor = 4
+[tasks.t]
+models = ["x/own"]
+fallback = ["x/m1"]
+escalate_to = ["small"]
+gate = "grade"
+shadow = { share = 0.1, route = "frontier" }
+"""
+    table = table_of(tmp_path, rows)
+    assert set(reached_models(table)) == {"x/own", "x/m1", "x/s1", "x/f1", "x/g1"}

@@ -103,6 +103,51 @@ async def test_shutdown_finishes_what_is_in_flight_and_refuses_what_is_new(
     assert (answer.status_code, answer.json()["outcome"]) == (200, "approve")
 
 
+async def test_it_is_ready_when_what_its_rows_call_is_loaded_and_healthy_and_deciding_before(
+    tmp_path: Path,
+) -> None:
+    loading, loaded = asyncio.Event(), asyncio.Event()
+
+    async with serving(tmp_path) as served:
+
+        async def prepare() -> None:
+            loading.set()
+            await loaded.wait()
+
+        async def load(model: str) -> None:
+            weights.append(model)
+
+        weights: list[str] = []
+        served.models.prepare = prepare  # type: ignore[attr-defined]
+        served.models.load = load  # type: ignore[attr-defined]
+        warming = asyncio.create_task(served.service.warm())
+        await loading.wait()
+        cold = await served.http.get("/ready")
+        health = await served.http.get("/health")
+        deciding = asyncio.create_task(served.decide())
+        loaded.set()
+        answer = await deciding
+        await warming
+        warm = await served.http.get("/ready")
+    assert (cold.status_code, cold.json()["ready"], cold.json()["warming"]) == (503, False, True)
+    assert (health.status_code, health.json()["status"]) == (200, "ok")
+    assert answer.json()["action"] == "act"
+    assert (warm.status_code, warm.json()["ready"], warm.json()["warming"]) == (200, True, False)
+    assert weights == ["scripted/a", "scripted/b"]  # nobody asks the frontier
+
+
+async def test_what_cannot_be_loaded_keeps_nobody_from_being_ready(tmp_path: Path) -> None:
+    async with serving(tmp_path) as served:
+
+        async def prepare() -> None:
+            raise DeclarationError("the package is not installed")
+
+        served.models.prepare = prepare  # type: ignore[attr-defined]
+        await served.service.warm()
+        ready = await served.http.get("/ready")
+    assert (ready.status_code, ready.json()["ready"]) == (200, True)
+
+
 async def test_what_outlasts_the_grace_is_cut_off_told_so_and_recorded(tmp_path: Path) -> None:
     asked = 0
 

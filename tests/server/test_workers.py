@@ -25,7 +25,7 @@ from consensus.ledger.verify import verify
 from consensus.ledger.watch import incidents
 from consensus.server.board import DOWN, SERVING, STARTING, Board
 from consensus.server.gathered import Gathered, bury, merged
-from consensus.server.process import ServeOptions
+from consensus.server.process import ServeOptions, Worker, serving
 from consensus.server.settings import ServerSettings
 from consensus.server.several import check_several
 from consensus.server.supervisor import Backoff
@@ -285,3 +285,25 @@ def test_what_workers_count_adds_up_and_what_a_dead_one_had_counted_stays(tmp_pa
 def test_adding_up_one_processs_series_changes_none() -> None:
     text = generate_latest(registry(2, 1))
     assert series(merged([text.decode()])) == series(text)
+
+
+@pytest.mark.parametrize("others", [0, 1])
+async def test_a_worker_loads_libraries_before_its_first_connection_where_others_take_them(
+    tmp_path: Path, others: int
+) -> None:
+    policy_file(tmp_path, ROW, head=MODELS)
+    options = ServeOptions(
+        settings=ServerSettings(port=0),
+        policy=str(tmp_path / "policy.toml"),
+        ledger=str(tmp_path / "ledger.db"),
+        workers=2,
+    )
+    board = Board.make(2)
+    try:
+        for slot in range(others):
+            board.put(slot, os.getpid(), SERVING)
+        async with serving(options, Worker(1, board, tmp_path)) as server:
+            assert server.service.ready()["ready"] == bool(others)
+            assert server.service.health()["status"] == "ok"
+    finally:
+        board.close()

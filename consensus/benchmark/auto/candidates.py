@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from consensus.benchmark.auto.confusions import CONFUSIONS, honest_shares
 from consensus.benchmark.auto.lattice import Beliefs, Policy, fit_policies, walk
 from consensus.benchmark.auto.learning import by_case
 from consensus.benchmark.auto.members import mean_pass_cost
 from consensus.benchmark.auto.playing import fixed_shares
-from consensus.benchmark.auto.search import Candidate
+from consensus.benchmark.auto.search import CAUTION, Candidate, lead_over
 from consensus.benchmark.auto.table import State, Table
 from consensus.benchmark.evidence import Evidence
 from consensus.benchmark.run_format.columns import Member
@@ -44,8 +45,26 @@ def fixed_candidates(
     beliefs: Mapping[State, Beliefs],
     states: Sequence[State],
     caps: State,
+    fold: Ints,
+    weights: Floats,
+    *,
+    balanced: bool,
 ) -> list[Candidate]:
-    """Whole panels: one seat a member, and all that the lattice reaches; voted, scored, stacked."""
+    """Whole panels: one seat a member, and all that the lattice reaches.
+
+    Voted, scored, stacked; where all cases have the same labels, also by confusion matrices, if
+    these lead the plurality of the same seats by ``CAUTION`` standard errors.
+
+    Args:
+        part: the calibration cases.
+        table: theirs.
+        beliefs: honest posteriors of every state.
+        states: of the lattice.
+        caps: its last.
+        fold: (n,) of the cases.
+        weights: (n,) likewise.
+        balanced: each label weighs the same together.
+    """
     found = []
     panels = {tuple(min(1, cap) for cap in caps), caps} & set(states)
     for m, cap in enumerate(caps):
@@ -55,16 +74,26 @@ def fixed_candidates(
             continue
         seats = {part.members[m].name: count for m, count in enumerate(state) if count}
         cost = float(np.nanmean(table.spent(state, "cost")))
+        voted = by_case(table, _credit(table, fixed_shares(table, None, "vote", state)))
         for kind, text in _KINDS:
             if kind == "scores" and part.scores is None:
                 continue
             if kind == "stack":
-                credit = beliefs[state].credit
+                credit = by_case(table, beliefs[state].credit)
+            elif kind in CONFUSIONS:
+                if not table.labelled:
+                    continue
+                read = honest_shares(kind, table.evidence, state, fold, balanced=balanced)
+                if read is None:
+                    continue
+                credit = by_case(table, _credit(table, read))
+                lead, error = lead_over(voted, credit, weights)
+                if lead <= CAUTION * error:
+                    continue
             else:
-                shares = fixed_shares(table, None, kind, state)
-                credit = (shares * table.credit).sum(axis=1)
+                credit = by_case(table, _credit(table, fixed_shares(table, None, kind, state)))
             detail = {"seats": seats, "text": f"{text} of {seat_names(seats)}"}
-            found.append(Candidate(kind, detail, by_case(table, credit), cost, state))
+            found.append(Candidate(kind, detail, credit, cost, state))
     return found
 
 
@@ -72,7 +101,14 @@ _KINDS: tuple[tuple[Any, str], ...] = (
     ("vote", "the plurality"),
     ("scores", "the mean score"),
     ("stack", "the stacked posterior"),
+    ("blocks", "confusion matrices"),
+    ("crowd", "confusion matrices, learned without labels,"),
 )
+
+
+def _credit(table: Table, shares: Floats) -> Floats:
+    """(R,) of a decision."""
+    return np.asarray((shares * table.credit).sum(axis=1))
 
 
 def seat_names(seats: Mapping[str, int]) -> str:
@@ -102,7 +138,7 @@ def adaptive_candidates(
             credit[i, other], cost[i, other] = done.credit, done.cost
     every = np.arange(len(table))
     final = fit_policies(table, beliefs, every, weights, prices)
-    if any(table.means):
+    if any(table.means) or table.labelled:
         credit = _smooth(np.nanmean(cost, axis=1)) @ credit
     # A policy fitted on half of the cases is noisier and asks more: the whole one tells the cost.
     for i, policy in enumerate(final):

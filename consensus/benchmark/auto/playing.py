@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from consensus.benchmark.auto.stacking import Slots
 from consensus.benchmark.auto.table import Recipe, State, Table
 from consensus.benchmark.run_format.columns import Member
 from consensus.benchmark.strategy import leaders
+from consensus.orchestrators.calibration import Calibration
 
 __all__ = ["Model", "fixed_shares", "follow"]
 
@@ -35,6 +36,7 @@ class Model:
         stacks: the weights of every state.
         expected: the mean cost of every state.
         scored: whether scores are read.
+        confusions: calibrations of panels that are read by confusion matrices, by candidate.
     """
 
     members: tuple[int, ...]
@@ -46,6 +48,7 @@ class Model:
     stacks: Mapping[State, Floats]
     expected: Mapping[State, float]
     scored: bool
+    confusions: Mapping[tuple[str, State], Calibration] = field(default_factory=dict)
 
 
 def fixed_shares(table: Table, model: Model | None, kind: str, state: State) -> Floats:

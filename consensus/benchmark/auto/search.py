@@ -13,7 +13,16 @@ from numpy.typing import NDArray
 from consensus.errors import DataError
 from consensus.statistics import convex_hull
 
-__all__ = ["Candidate", "Chosen", "Goal", "choose", "folds_of", "parse_goal"]
+__all__ = [
+    "CAUTION",
+    "Candidate",
+    "Chosen",
+    "Goal",
+    "choose",
+    "folds_of",
+    "lead_over",
+    "parse_goal",
+]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -26,7 +35,8 @@ BUDGET_SLACK = 0.02
 """``budget`` aims this share below its limit, for cases dearer than those calibrated on."""
 
 CAUTION = 0.5
-"""Standard errors that something more complicated must be better by than one model."""
+"""Standard errors that something more complicated must be better by: than one model, or confusion
+matrices than the plurality of the same seats."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +79,7 @@ class Candidate:
         key: how to run it.
     """
 
-    kind: Literal["single", "vote", "scores", "stack", "adaptive"]
+    kind: Literal["single", "vote", "scores", "stack", "blocks", "crowd", "adaptive"]
     detail: Mapping[str, Any]
     credit: Floats
     cost: float
@@ -157,7 +167,7 @@ def choose(
 def _best(candidates: Sequence[Candidate], weights: Floats) -> Chosen:
     singles = [c for c in candidates if c.plain]
     base = max(singles, key=lambda c: (np.average(c.credit, weights=weights), -c.cost))
-    leads = [_lead(c, base.credit, weights) for c in candidates]
+    leads = [lead_over(base.credit, c.credit, weights) for c in candidates]
     scores = [lead - CAUTION * error for lead, error in leads]
     top = max(scores)
     picked = base
@@ -167,9 +177,9 @@ def _best(candidates: Sequence[Candidate], weights: Floats) -> Chosen:
     return Chosen(((picked, 1.0),), float(np.average(picked.credit, weights=weights)), picked.cost)
 
 
-def _lead(candidate: Candidate, base: Floats, weights: Floats) -> tuple[float, float]:
-    """Mean lead over a base and its standard error, over cases."""
-    difference = candidate.credit - base
+def lead_over(base: Floats, credit: Floats, weights: Floats) -> tuple[float, float]:
+    """Mean lead of one credit over another, and its standard error over cases."""
+    difference = credit - base
     mean = float(np.average(difference, weights=weights))
     spread = (weights * (difference - mean)) ** 2
     return mean, float(np.sqrt(spread.sum()) / weights.sum())
@@ -207,9 +217,7 @@ def _simpler(
         if single.cost > picked.cost * (1 + 1e-9):
             break
         quality = float(np.average(single.credit, weights=weights))
-        lead, error = _lead(
-            Candidate("adaptive", {}, credit, picked.cost, None), single.credit, weights
-        )
+        lead, error = lead_over(single.credit, credit, weights)
         if lead <= CAUTION * error and quality >= floor:
             return Chosen(((single, 1.0),), quality, single.cost, picked.note)
     return picked

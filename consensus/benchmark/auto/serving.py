@@ -14,27 +14,36 @@ __all__ = ["SEED", "coin", "serve", "side_of"]
 SEED = "mix-0"
 """Stands before the task's id in the coin; no number, for those cut calibration halves."""
 
-_AGGREGATORS = {"vote": "majority", "scores": "scores", "stack": "stacked"}
+_AGGREGATORS = {
+    "vote": "majority",
+    "scores": "scores",
+    "stack": "stacked",
+    "blocks": "blocks",
+    "crowd": "blocks",
+}
+_FITTED = {"stack": (), "blocks": (), "crowd": ("--no-labels",)}
+"""Kinds whose row needs a calibration, and what ``consensus bench fit`` is told beside."""
 
 
-def serve(chosen: Chosen, members: Sequence[Member]) -> dict[str, Any]:
+def serve(chosen: Chosen, members: Sequence[Member], *, balanced: bool = False) -> dict[str, Any]:
     """The mix: ``share`` and ``strategy`` of each part, cheapest first, and the coin's text.
 
     Args:
         chosen: what was chosen.
         members: the members that the candidates' keys count.
+        balanced: whether the choice was for each label alike.
     """
     parts = sorted(chosen.parts, key=lambda part: part[0].cost)
     return {
         "mix": [
-            {"share": round(share, 4), "strategy": _strategy(candidate, members)}
+            {"share": round(share, 4), "strategy": _strategy(candidate, members, balanced)}
             for candidate, share in parts
         ],
         "coin": f"sha256({SEED}:task_id)" if len(parts) > 1 else None,
     }
 
 
-def _strategy(candidate: Candidate, members: Sequence[Member]) -> dict[str, Any]:
+def _strategy(candidate: Candidate, members: Sequence[Member], balanced: bool) -> dict[str, Any]:
     if candidate.kind == "adaptive":
         keys = ("first", "at_most", "points_per_frontier_pass")
         return {"strategy": "adaptive", **{key: candidate.detail[key] for key in keys}}
@@ -51,6 +60,9 @@ def _strategy(candidate: Candidate, members: Sequence[Member]) -> dict[str, Any]
     }
     if candidate.kind != "single":
         result["aggregator"] = _AGGREGATORS[candidate.kind]
+    if candidate.kind in _FITTED:
+        told = [*_FITTED[candidate.kind], *(("--balanced",) if balanced else ())]
+        result["fit"] = ["--aggregator", result["aggregator"], *told]
     return result
 
 

@@ -16,6 +16,11 @@ from consensus.benchmark.auto.candidates import (
     plain_candidates,
     seat_names,
 )
+from consensus.benchmark.auto.confusions import (
+    CONFUSIONS,
+    fit_confusions,
+    shares_by_confusions,
+)
 from consensus.benchmark.auto.lattice import choose_caps, fit_stacks, lattice_states
 from consensus.benchmark.auto.learning import (
     FOLDS,
@@ -37,11 +42,12 @@ from consensus.benchmark.auto.members import (
 from consensus.benchmark.auto.playing import Model, fixed_shares, follow
 from consensus.benchmark.auto.search import Candidate, Chosen, Goal, choose, folds_of
 from consensus.benchmark.auto.serving import serve
-from consensus.benchmark.auto.table import Table
+from consensus.benchmark.auto.table import State, Table
 from consensus.benchmark.evidence import Evidence
 from consensus.benchmark.fixed_panels import Single
 from consensus.benchmark.strategy import Outcome, seat_counts
 from consensus.errors import DataError
+from consensus.orchestrators.calibration import Calibration
 
 __all__ = ["Auto", "Learned", "Stack"]
 
@@ -139,20 +145,40 @@ class Auto:
         scored = part.scores is not None
         every = np.arange(len(table))
         folds = FOLDS if len(part) < LARGE else 3
-        fold = folds_of(part.case_ids, folds)[table.case]
+        case_fold = folds_of(part.case_ids, folds)
+        fold = case_fold[table.case]
         table.used = useful_sets(table, fold, row_weights, caps)
         stacks = fit_stacks(table, every, row_weights, states, l2=L2)
         expected = {
             s: float(np.nanmean(table.spent(s, "cost"))) if len(table) else 0.0 for s in states
         }
-        beliefs = honest_beliefs(table, states, stacks, expected, fold, row_weights)
+        beliefs = honest_beliefs(table, states, stacks, expected, fold, row_weights, part)
+        fixed = fixed_candidates(
+            part, table, beliefs, states, caps, case_fold, weights, balanced=self.balanced
+        )
+        confusions: dict[tuple[str, State], Calibration] = {
+            (c.kind, c.key): fit_confusions(
+                c.kind, table.evidence[0], c.key, balanced=self.balanced
+            )
+            for c in fixed
+            if c.kind in CONFUSIONS
+        }
         model = Model(
-            tuple(members), part.members, caps, unit, recipe, table.used, stacks, expected, scored
+            tuple(members),
+            part.members,
+            caps,
+            unit,
+            recipe,
+            table.used,
+            stacks,
+            expected,
+            scored,
+            confusions,
         )
         prices = [price / top_cost for price in PRICES] if top_cost > 0 else [0.0]
         candidates = [
             *plain_candidates(part, unit),
-            *fixed_candidates(part, table, beliefs, states, caps),
+            *fixed,
             *adaptive_candidates(table, beliefs, fold, row_weights, prices, part.members),
         ]
         return model, candidates
@@ -188,7 +214,13 @@ class Auto:
         if candidate.kind == "adaptive":
             shares, spent = follow(table, model, candidate.key)
         else:
-            shares = fixed_shares(table, model, candidate.kind, candidate.key)
+            if candidate.kind in CONFUSIONS:
+                fit = model.confusions[candidate.kind, candidate.key]
+                shares = np.concatenate(
+                    [shares_by_confusions(fit, order, candidate.key) for order in orders]
+                )
+            else:
+                shares = fixed_shares(table, model, candidate.kind, candidate.key)
             spent = {name: table.spent(candidate.key, name) for name in ("called", "dollars")}
             spent["latency"] = np.max(
                 [
@@ -225,8 +257,11 @@ class Auto:
             "goal": self.goal.kind if self.goal.ratio is None else f"budget:{self.goal.ratio:g}",
             "parts": parts,
             "expected": expected,
-            "serve": serve(self.chosen, members),
-            "serve_fixed": {**serve(plain, members), "expected": self._expected(plain)},
+            "serve": serve(self.chosen, members, balanced=self.balanced),
+            "serve_fixed": {
+                **serve(plain, members, balanced=self.balanced),
+                "expected": self._expected(plain),
+            },
             "objective": "balanced" if self.balanced else "accuracy",
             "notes": [note for note in (*self.notes, self.chosen.note) if note],
         }

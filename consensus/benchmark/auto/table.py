@@ -9,16 +9,18 @@ sets side by side.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from consensus.benchmark.auto.judges import Judges, centred_means, learn_judges
+from consensus.benchmark.auto.scales import Scale, by_worth, learn_scales
 from consensus.benchmark.auto.stacking import Slots
 from consensus.benchmark.evidence import Evidence
 
-__all__ = ["Recipe", "State", "Table", "learn_recipe"]
+__all__ = ["Recipe", "State", "Table", "learn_recipe", "learn_scores"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -50,6 +52,7 @@ class Recipe:
         column_mean, column_sd: (M, C).
         column_weight: (C, K) how each option's truth goes with a score.
         judges: what scores weigh together; None where there are none.
+        scales: what each member's points are worth.
     """
 
     effort: str | None
@@ -62,11 +65,19 @@ class Recipe:
     column_sd: Floats
     column_weight: Floats
     judges: Judges | None = None
+    scales: tuple[Scale, ...] = ()
+
+
+def learn_scores(train: Evidence, weights: Floats) -> tuple[Judges | None, tuple[Scale, ...]]:
+    """What the scores of members tell, and what their points are worth."""
+    scales = learn_scales(train, weights)
+    return learn_judges(by_worth(train, scales), weights), scales
 
 
 def learn_recipe(train: Evidence, weights: Floats) -> Recipe:
     """Learn the recipe from calibration cases; ``weights`` (n,) are theirs."""
     members = len(train.members)
+    judges, scales = learn_scores(train, weights)
     effort = next(
         (name for name in EFFORT if name in train.extra and np.isfinite(train.extra[name]).any()),
         None,
@@ -107,7 +118,8 @@ def learn_recipe(train: Evidence, weights: Floats) -> Recipe:
         column_mean,
         column_sd,
         column_weight,
-        learn_judges(train, weights),
+        judges,
+        scales,
     )
 
 
@@ -158,6 +170,7 @@ class Table:
             belong to: ``type`` (how good the member is on this task type), ``effort`` (how long it
             worked on this case).
         used: the optional sets in use.
+        evidence: the sample orders themselves, where all cases have the same labels.
         cost: ``cost[m]`` (R, cap): cost of each further sample, in the unit of the search.
         dollars, latency, called: the same in dollars, seconds and calls.
     """
@@ -184,6 +197,7 @@ class Table:
             for m in range(len(caps))
         ]
         self.labelled = first.labelled
+        self.evidence = tuple(orders) if first.labelled else ()
         self._lay_slots(all_options=scored or first.labelled)
         self.dollars, self.latency, self.called = [], [], []
         for m, cap in enumerate(caps):
@@ -197,7 +211,7 @@ class Table:
         self.recipe = recipe
         several = len(first.stratum_names) > 1
         self.types = np.tile(first.strata, self.orders) if several else None
-        self.means: list[dict[int, Floats]] = [{} for _ in caps]
+        self.means = self._means(recipe)
         self.tags: list[NDArray[np.str_]] = [np.array([], dtype=str) for _ in caps]
         self.used: frozenset[str] = frozenset()
         self.blocks = [
@@ -207,6 +221,29 @@ class Table:
 
     def __len__(self) -> int:
         return len(self.case)
+
+    def _means(self, recipe: Recipe) -> list[dict[int, Floats]]:
+        """By member and number of samples, (N,) what its scores are worth."""
+        found: list[dict[int, Floats]] = []
+        for m, scores in enumerate(self.scores):
+            if scores is None:
+                found.append({})
+                continue
+            worth = recipe.scales[m].worth(scores)
+            found.append(
+                {
+                    count: self._spread(centred_means(worth[:, :count], self.valid))
+                    for count in range(1, self.caps[m] + 1)
+                }
+            )
+        return found
+
+    def judged_by(self, judges: Judges | None, scales: tuple[Scale, ...]) -> Table:
+        """The same answers, their scores read by what other cases told of them."""
+        other = copy(self)
+        other.recipe = replace(self.recipe, judges=judges, scales=scales)
+        other.means = other._means(other.recipe)
+        return other
 
     def _lay_slots(self, *, all_options: bool) -> None:
         named = self.valid.copy()
@@ -247,7 +284,6 @@ class Table:
         if scores is not None:
             # The whole score says what the vote says, and more; the panel weighs it as one.
             columns = []
-            self.means[m][count] = self._spread(centred_means(scores[:, :count], self.valid))
         if self.labelled:
             columns += (
                 [vote * (self.option == k) for k in range(self.valid.shape[1] - 1)]

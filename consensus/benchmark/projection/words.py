@@ -126,6 +126,12 @@ def cost_notes(report: CostReport) -> tuple[str, ...]:
             f"{usd(beside.cost_pico / PICO)}, the frontier {usd(beside.frontier_pico / PICO)}"
             f"{agreed}."
         )
+    if total.estimated_pico:
+        said.append(
+            f"{usd(total.estimated_pico / PICO)} of what was paid is an estimate: of calls that "
+            "were cut off before they answered, which the provider may have billed, and of answers "
+            "without a usage or a known price."
+        )
     if balance.replayed_pico or total.replayed:
         said.append(
             f"{total.replayed:,} answers came from a tape and were paid for once, where they were "

@@ -94,6 +94,14 @@ def fit(
             "there are any, only measure it.",
         ),
     ] = False,
+    balanced: Annotated[
+        bool,
+        typer.Option(
+            "--balanced",
+            help="Each label counts alike, however common it is here: for what balanced accuracy "
+            "is to be best at.",
+        ),
+    ] = False,
     unstable: Annotated[
         bool, typer.Option("--unstable", help="Also use cases whose label_stable is false.")
     ] = False,
@@ -180,6 +188,7 @@ def fit(
         fitted_on=datetime.now(UTC).date().isoformat(),
         content_free=None if content_free is None else load_run(content_free),
         gold=not no_labels,
+        balanced=balanced,
     )
     stopping = None
     if stop is not None:

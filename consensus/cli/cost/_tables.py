@@ -84,6 +84,9 @@ def cost_table(report: CostReport) -> Table:
         "reasoning": [f"{one.usage.reasoning:,}" for _, one in rows],
         "usd": [_dollars(one.cost_pico) for _, one in rows],
         "beside": ["0" if not one.beside_pico else _dollars(one.beside_pico) for _, one in rows],
+        "estimated": [
+            "0" if not one.estimated_pico else _dollars(one.estimated_pico) for _, one in rows
+        ],
         "p50 s": [_number(one.latency_p50_s) for _, one in rows],
         "p95 s": [_number(one.latency_p95_s) for _, one in rows],
         "stronger": [_number(one.escalations) for _, one in rows],
@@ -110,6 +113,8 @@ def parts_note(report: CostReport) -> str | None:
         said.append("cache read and written are parts of input")
     if usage.reasoning:
         said.append("reasoning is a part of output")
+    if report.total.estimated_pico:
+        said.append("estimated is a part of usd")
     if report.total.beside_pico:
         said.append(
             "beside is the part of usd that was paid for shadows and for the frontier asked beside "

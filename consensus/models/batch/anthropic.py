@@ -140,6 +140,7 @@ def unfinished(provider: str, request: Request, outcome: Outcome) -> ProviderErr
             failure="cancelled",
             retryable=True,
             what="canceled the batch before it came to this request",
+            unbilled=True,
         )
     return provider_error(
         provider,
@@ -147,6 +148,7 @@ def unfinished(provider: str, request: Request, outcome: Outcome) -> ProviderErr
         failure="timeout",
         retryable=True,
         what="did not come to this request within the batch's 24 hours",
+        unbilled=True,
     )
 
 
@@ -196,5 +198,10 @@ async def _asked(work: Awaitable[T]) -> T:
 
 def _failed(failure: Any, what: str, *, again: bool = True) -> ProviderError:
     return provider_error(
-        "anthropic", model="anthropic/batches", failure=failure, retryable=again, what=what
+        "anthropic",
+        model="anthropic/batches",
+        failure=failure,
+        retryable=again,
+        what=what,
+        unbilled=True,
     )

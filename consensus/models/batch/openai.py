@@ -217,5 +217,10 @@ async def _asked(work: Awaitable[T]) -> T:
 
 def _failed(failure: Any, what: str) -> ProviderError:
     return provider_error(
-        "openai", model="openai/batches", failure=failure, retryable=True, what=what
+        "openai",
+        model="openai/batches",
+        failure=failure,
+        retryable=True,
+        what=what,
+        unbilled=True,
     )
