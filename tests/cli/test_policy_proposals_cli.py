@@ -36,14 +36,18 @@ def test_propose_accept_and_check_are_one_walk() -> None:
     assert "certificate" not in done.stdout
 
 
-def test_changed_prompts_are_found_by_check_with_the_command_that_mends_it() -> None:
-    run("propose", "run")
-    run("accept", "proposal.json")
+def another_framing() -> None:
     folder = Path("prompts/framings")
     folder.mkdir(parents=True)
     (folder / "sober.md").write_text(
         "---\nname: sober\ntitle: Sober\nkinds: [approve]\norder: 99\nversion: 1\n---\nBe sober.\n"
     )
+
+
+def test_changed_prompts_are_found_by_check_with_the_command_that_mends_it() -> None:
+    run("propose", "run")
+    run("accept", "proposal.json")
+    another_framing()
     done = run("check", "strategies", "--json")
     found = [f for f in json.loads(done.stdout)["findings"] if f["code"] == "certificate"]
     assert done.exit_code == 1
@@ -98,5 +102,15 @@ def test_show_says_what_a_row_has_earned() -> None:
     run("propose", "run")
     run("accept", "proposal.json")
     assert "certified on 20" in run("show", "refund").stdout
-    certificate = json.loads(run("show", "refund", "--json").stdout)["certificate"]
+    shown = json.loads(run("show", "refund", "--json").stdout)
+    certificate = shown["certificate"]
+    assert shown["no_longer_holds"] == []
     assert certificate["status"] == "certified"
+
+
+def test_show_says_that_what_a_row_has_earned_no_longer_holds() -> None:
+    run("propose", "run")
+    run("accept", "proposal.json")
+    another_framing()
+    out = " ".join(run("show", "refund").stdout.split())
+    assert "it no longer holds: the prompts are not those it was measured with" in out

@@ -140,12 +140,13 @@ class TestOnRay:
         self, tmp_path: Path, provider: LoopbackProvider
     ) -> None:
         suite_folder(tmp_path, SUITE, refunds(30))
+        cap = 0.0018  # all of it costs more; at a higher one it depends on who waits for whom
         with await run_in(tmp_path, provider, "run") as run:
             part = await run.go(
-                max_usd=0.003, concurrency=4, elsewhere=RunOnRay(tmp_path / "policy.toml", 1)
+                max_usd=cap, concurrency=4, elsewhere=RunOnRay(tmp_path / "policy.toml", 1)
             )
         assert not part.complete
-        assert 0 < part.spent_pico <= 0.003 * 10**12
+        assert 0 < part.spent_pico <= cap * 10**12
         assert part.over_budget == part.jobs - part.answers > 0
         asked = paid_for(provider)
         assert part.sent == part.answers == asked

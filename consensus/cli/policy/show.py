@@ -11,6 +11,8 @@ from consensus.cli._console import note, print_json, stdout
 from consensus.cli.policy._shared import Json, PolicyOption, prompts_of
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from consensus.models.prices import PriceBook
     from consensus.panel.book import PromptBook
     from consensus.policy.estimate import Estimate
@@ -40,6 +42,7 @@ def show(
     cost = estimate(table, way, prices)
     report = _report(table, way, cost, prices, book)
     report["arms"] = _arms(table, way, prices, book)
+    report["no_longer_holds"] = _deaths(table, task_type, folder, book)
     if task_type not in table.tasks:
         close = get_close_matches(task_type, list(table.tasks), n=1)
         if close:
@@ -90,6 +93,17 @@ def _report(
             "ratio": cost.ratio,
         },
     }
+
+
+def _deaths(table: PolicyTable, task_type: str, folder: Path, book: PromptBook) -> list[str]:
+    """Why the row's certificate no longer holds; empty where it does, or where there is none."""
+    from consensus.cli.policy.check import current_state
+    from consensus.policy.staleness import deaths
+
+    row = table.tasks.get(task_type)
+    if row is None or row.certificate is None:
+        return []
+    return deaths(table, task_type, current_state(table, folder, book))
 
 
 def _arms(
@@ -229,7 +243,7 @@ def _notes(report: dict[str, Any]) -> list[str]:
         held.append(f"error ≤ {guards['alpha']:g}")
     held += [f"{name} {guards[name]}" for name in ("gate", "oracle") if guards[name]]
     lines.append(f"guards: {', '.join(held)}")
-    lines.append(_earned(report["certificate"]))
+    lines.append(_earned(report["certificate"], report["no_longer_holds"]))
     whose = "assumed" if cost["assumed"] else "as the row expects"
     lines.append(
         f"a task of {cost['input_tokens']:,} tokens in (wording included) and "
@@ -249,7 +263,7 @@ def _notes(report: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _earned(certificate: dict[str, Any] | None) -> str:
+def _earned(certificate: dict[str, Any] | None, dead: list[str]) -> str:
     """What evidence a row has."""
     if certificate is None:
         return "evidence: none, the row is unproven (consensus policy propose RUN)"
@@ -257,4 +271,5 @@ def _earned(certificate: dict[str, Any] | None) -> str:
         f"evidence: {certificate['status']} on {certificate['date']}, "
         f"{certificate['passes']:g} of {certificate['n']:,} cases, lower bound "
         f"{certificate['bound']:.3f} against a floor of {certificate['floor']:g}"
+        + (f"; it no longer holds: {'; '.join(dead)}" if dead else "")
     )
