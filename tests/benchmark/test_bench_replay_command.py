@@ -59,6 +59,19 @@ def test_auto_tells_what_it_chose(folder: Path, capsys: pytest.CaptureFixture[st
     assert figures["chosen"][0]["goal"] == "budget:0.5"
 
 
+@pytest.mark.parametrize("more", [("--strategy", "auto"), ("--splits", "2")])
+def test_auto_and_splits_take_a_half_to_learn_from_and_say_so(
+    folder: Path, more: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(folder, "--panel", "a,b,f", *more, "--json")
+    implied = capsys.readouterr()
+    run(folder, "--panel", "a,b,f", *more, "--calibrate", "half", "--json")
+    said = capsys.readouterr()
+    assert json.loads(implied.out) == json.loads(said.out)
+    assert "--calibrate half" in implied.err
+    assert said.err == ""
+
+
 def test_without_json_a_person_can_read_it(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

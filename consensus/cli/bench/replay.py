@@ -119,7 +119,7 @@ Calibrate = Annotated[
     str | None,
     typer.Option(
         help="half: learn on the cases whose sha256(SEED:case_id) starts with a 0 bit, report on "
-        "the others.",
+        "the others. Implied by auto and by --splits.",
         show_default=False,
     ),
 ]
@@ -249,8 +249,7 @@ def replay(
     if strategy == ["best_of_n"]:
         _best(data, frontier.strip(), judges, seed=seed, as_json=as_json)
         return
-    if calibrate not in (None, "half"):
-        raise DataError(f'unknown "{calibrate}"', where="--calibrate", fix="half")
+    half = _half(calibrate, implied="auto" in strategy or splits > 1)
     if objective not in (None, "accuracy", "balanced"):
         raise DataError(f'unknown "{objective}"', where="--objective", fix="accuracy or balanced")
     acting = _acting(losses, veto, alpha, conformal=conformal, min_agreement=min_agreement)
@@ -269,7 +268,7 @@ def replay(
                 complete=complete,
                 sample=sample,
                 goal=goal,
-                calibrate=calibrate == "half",
+                calibrate=half,
                 splits=splits,
                 split_seed=split_seed,
                 draws=draws,
@@ -286,6 +285,15 @@ def replay(
         show_one(found[0][2])
     else:
         show_several(found)
+
+
+def _half(calibrate: str | None, *, implied: bool) -> bool:
+    """Whether to learn on a half of the cases; says so where nobody asked for it."""
+    if calibrate not in (None, "half"):
+        raise DataError(f'unknown "{calibrate}"', where="--calibrate", fix="half")
+    if calibrate is None and implied:
+        note("half of the cases are learned from, the other half is reported (--calibrate half)")
+    return implied or calibrate == "half"
 
 
 def _row(
