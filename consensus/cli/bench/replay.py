@@ -289,6 +289,8 @@ def replay(
 
 def _half(calibrate: str | None, *, implied: bool) -> bool:
     """Whether to learn on a half of the cases; says so where nobody asked for it."""
+    from consensus.errors import DataError
+
     if calibrate not in (None, "half"):
         raise DataError(f'unknown "{calibrate}"', where="--calibrate", fix="half")
     if calibrate is None and implied:
