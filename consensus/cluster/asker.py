@@ -21,7 +21,7 @@ from consensus.benchmark.calling import HaltedError, RunBudget, RunCaller, answe
 from consensus.benchmark.paid import Answers, Told
 from consensus.benchmark.plan import Job
 from consensus.cluster.budget import CapError, Funds, held_to
-from consensus.cluster.lease import Driver, ended_with
+from consensus.cluster.lease import Driver, end_all, ended_with
 from consensus.cluster.shipping import Shipment
 from consensus.cluster.worker import FarTill, said
 from consensus.errors import ConsensusError, FailureClass
@@ -231,12 +231,7 @@ class Asker:
 
     async def stop(self) -> None:
         """End what runs."""
-        running = list(self._running)
-        if self._watching is not None and self._watching is not asyncio.current_task():
-            running.append(self._watching)
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
+        await end_all(self._running, self._watching)
         if self._gateway is not None:
             await self._gateway.aclose()
         if self._sharing is not None:

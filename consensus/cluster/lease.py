@@ -10,16 +10,16 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from consensus.errors import LedgerError
 from consensus.ledger.store import Ledger
 from consensus.models.ids import new_id
 
-__all__ = ["Driver", "Lease", "ended_with", "this_driver"]
+__all__ = ["Driver", "Lease", "end_all", "ended_with", "this_driver"]
 
 LOOK_S = 1.0
 """How often a lease is looked at, and renewed."""
@@ -114,6 +114,18 @@ async def ended_with(
             await stop()
     finally:
         end_process(1)
+
+
+async def end_all(
+    running: Iterable[asyncio.Future[Any]], watching: asyncio.Future[None] | None
+) -> None:
+    """Cancel a worker's work and its :func:`ended_with`, unless that is who asks for it."""
+    tasks = list(running)
+    if watching is not None and watching is not asyncio.current_task():
+        tasks.append(watching)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 end_process: Callable[[int], object] = os._exit

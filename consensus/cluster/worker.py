@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from consensus.cluster.budget import Funds, RunEngine, Source
-from consensus.cluster.lease import Driver, ended_with
+from consensus.cluster.lease import Driver, end_all, ended_with
 from consensus.cluster.shipping import Shipment
 from consensus.errors import ConsensusError, LedgerError
 from consensus.jobs import Line, Settled, ask_line
@@ -184,12 +184,7 @@ class Worker:
 
     async def stop(self) -> None:
         """End what runs, close the ledger: what was acknowledged is in its file."""
-        running = list(self._running)
-        if self._watching is not None and self._watching is not asyncio.current_task():
-            running.append(self._watching)
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
+        await end_all(self._running, self._watching)
         if self._engine is not None:
             await self._engine.aclose()
             ledger, driver = self._engine.ledger, self._setup.driver

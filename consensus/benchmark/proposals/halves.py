@@ -10,16 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from consensus.benchmark.evidence import calibration_mask
-from consensus.benchmark.proposals.figures import (
-    typical,
-)
+from consensus.benchmark.proposals.figures import typical
 from consensus.benchmark.proposals.filling import Filled, fill
-from consensus.benchmark.proposals.recording import (
-    Recording,
-    recording_of,
-    task_types,
-    type_name,
-)
+from consensus.benchmark.proposals.recording import Recording, recording_of, task_types, type_name
 from consensus.benchmark.proposals.settings import ProposalSettings
 from consensus.benchmark.run_format.run import RecordedRun
 from consensus.errors import DataError

@@ -5,11 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from consensus.benchmark.proposals.candidates import (
-    Candidate,
-    choice_of,
-    single,
-)
+from consensus.benchmark.proposals.candidates import Candidate, choice_of, single
 from consensus.benchmark.proposals.halves import (
     TypeRun,
     comparable,

@@ -5,14 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from consensus.benchmark.proposals.candidates import (
-    choice_of,
-)
+from consensus.benchmark.proposals.candidates import choice_of
 from consensus.benchmark.proposals.certificates import certificate_of, parity_of
-from consensus.benchmark.proposals.figures import (
-    figures_of,
-    profile_of,
-)
+from consensus.benchmark.proposals.figures import figures_of, profile_of
 from consensus.benchmark.proposals.halves import TypeRun
 from consensus.benchmark.proposals.model import Figures, Measured, RowProposal
 from consensus.benchmark.proposals.reasons import reasons_of

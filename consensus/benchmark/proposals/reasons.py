@@ -4,13 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from consensus.benchmark.proposals.candidates import (
-    short,
-)
-from consensus.benchmark.proposals.figures import (
-    money,
-    percent,
-)
+from consensus.benchmark.proposals.candidates import short
+from consensus.benchmark.proposals.figures import money, percent
 from consensus.benchmark.proposals.halves import TypeRun
 from consensus.benchmark.proposals.trying import Tried
 from consensus.policy.certificate import Parity

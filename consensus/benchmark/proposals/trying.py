@@ -9,22 +9,12 @@ from typing import Literal
 import numpy as np
 
 from consensus.benchmark.fitting import fit_calibration
-from consensus.benchmark.proposals.candidates import (
-    Candidate,
-    search,
-    table_with,
-)
-from consensus.benchmark.proposals.figures import (
-    figures_of,
-    typical,
-)
+from consensus.benchmark.proposals.candidates import Candidate, search, table_with
+from consensus.benchmark.proposals.figures import figures_of, typical
 from consensus.benchmark.proposals.halves import TypeRun
 from consensus.benchmark.proposals.mixtures import Arm, mixtures
 from consensus.benchmark.proposals.model import Measured
-from consensus.benchmark.proposals.recording import (
-    USUAL_OPTIONS,
-    policy_names,
-)
+from consensus.benchmark.proposals.recording import USUAL_OPTIONS, policy_names
 from consensus.benchmark.proposals.serving import Served, serve
 from consensus.benchmark.proposals.settings import ProposalSettings
 from consensus.benchmark.run_format.run import RecordedRun
