@@ -12,7 +12,7 @@ import gc
 
 __all__ = ["YOUNG", "Collecting"]
 
-YOUNG = 50_000
+YOUNG = 250_000
 """Objects, beyond those that were freed, after which the young ones are looked through."""
 
 

@@ -241,7 +241,8 @@ class Attempts:
         lane = hop.lane
         if isinstance(error, asyncio.CancelledError):
             failure: FailureClass = "cancelled"
-            cut = not isinstance(self._clients.client(hop.request.model), PlacedClient)
+            placed = isinstance(self._clients.client(hop.request.model), PlacedClient)
+            cut = not (placed or getattr(error, "unsent", False))
         elif isinstance(error, ProviderError):
             failure = error.failure
             self._describe(record, hop.request, error)

@@ -214,6 +214,23 @@ async def test_a_connection_that_was_refused_costs_nothing(street: Street, model
     assert budget.spent == 0
 
 
+@pytest.mark.parametrize("model", [HAIKU, NANO])
+async def test_what_was_cut_off_before_it_was_sent_costs_nothing(
+    street: Street, model: str
+) -> None:
+    await street.gateway.clients.client(model).prepare()  # type: ignore[attr-defined]
+    budget = Budget(10**12)
+    call = asyncio.create_task(street.gateway.call(request(model), context(budget=budget)))
+    await asyncio.sleep(0)  # its request is composed
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    (cut,) = street.ledger.calls_of("d")
+    assert (cut.failure, cut.price_basis, cut.cost_pico) == ("cancelled", "none", 0)
+    assert street.provider.requests == []
+    assert budget.spent == 0
+
+
 @pytest.mark.parametrize("status", [408, 504, 500, 529])
 async def test_an_error_status_is_an_answer_and_costs_nothing(street: Street, status: int) -> None:
     street.provider.set_script(Script(rules=[Rule(Reply(status=status), times=1)]))

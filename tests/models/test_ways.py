@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 from collections.abc import AsyncIterator
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from consensus.errors import ProviderError
+from consensus.models import _sdk_client
 from consensus.models.anthropic_client import AnthropicClient
 from consensus.models.openai_client import OpenAIClient
 from consensus.models.prices import PriceBook
@@ -68,6 +70,26 @@ async def test_a_later_request_does_not_trouble_the_sdk(
     through = await counted(client, monkeypatch)
     await client.complete(ask(model(client)), timeout_s=20)
     assert through == []
+
+
+async def test_calls_that_begin_together_compose_their_requests_before_any_is_sent(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    send, make = client._transport.send, _sdk_client.to_json
+
+    def composed(body: Any) -> bytes:
+        done.append("composed")
+        return make(body)
+
+    async def sent(*given: Any) -> Any:
+        done.append("sent")
+        return await send(*given)
+
+    monkeypatch.setattr(_sdk_client, "to_json", composed)
+    monkeypatch.setattr(client._transport, "send", sent)
+    await asyncio.gather(*(client.complete(ask(model(client)), timeout_s=20) for _ in range(4)))
+    assert done == ["composed"] * 4 + ["sent"] * 4
 
 
 async def test_credentials_that_are_renewed_are_left_to_the_sdk(
