@@ -20,6 +20,7 @@ ARMS = (
         (_A + "ours", "anthropic", "process", "dedicated"),
     ),
     Arm("client underneath, Anthropic, collector alike", (_A + "bare", "anthropic", "dedicated")),
+    Arm("the duties in straight lines, collector alike", (_A + "least", "anthropic", "dedicated")),
     Arm("ours, Anthropic, no ledger", (_A + "ours", "anthropic", "off")),
     Arm("ours, Anthropic, receipts kept nowhere", (_A + "ours", "anthropic", "nowhere")),
     Arm("ours, Anthropic, durable to a power cut", (_A + "ours", "anthropic", "power")),
@@ -38,6 +39,7 @@ OURS = {"anthropic": "ours, Anthropic", "openai": "ours, OpenAI"}
 UNDER = {"anthropic": "client underneath, Anthropic", "openai": "client underneath, OpenAI"}
 OWN_PROCESS = "ours, Anthropic, in a process of its own"
 LIKE_IT = "client underneath, Anthropic, collector alike"
+LEAST = "the duties in straight lines, collector alike"
 LEANEST = "anthropic SDK over our transport"
 SDK = {"anthropic": "anthropic SDK as it comes", "openai": "openai SDK as it comes"}
 TEN, HUNDRED, WAITING = "10 at once", "100 at once", "100 at once, 400 ms"
@@ -123,6 +125,20 @@ def claims(measured: Measured, others: Sequence[str]) -> list[Claim]:
     return found
 
 
+def _duties(measured: Measured, load: str) -> str:
+    """What the duties cost over the client, and what ours does over them."""
+    theirs, ours = (
+        own_us(measured, load, LEAST, LIKE_IT),
+        own_us(measured, load, OWN_PROCESS, LIKE_IT),
+    )
+    over = ratio(measured, load, LEAST, LIKE_IT)
+    more = ratio(measured, load, OWN_PROCESS, LEAST)
+    return (
+        f"{load}: {theirs:.0f} µs a call over the client underneath ({over:.2f} ×), ours in a "
+        f"process of its own {ours:.0f} µs, {more:.2f} × the duties in all"
+    )
+
+
 def _row(arm: Running, measured: Measured, loads: Sequence[str]) -> list[str]:
     if arm.failed is not None:
         return [arm.arm.name, f"failed: {arm.failed}", *[""] * (2 * len(loads))]
@@ -176,6 +192,15 @@ def study(
         ),
         table(head, [_row(one, measured, names) for one in running]),
     ]
+    duties = [_duties(measured, load) for load in names if LEAST in measured]
+    if duties:
+        notes.append(
+            "*The duties in straight lines* (`benchmarks/speed/arms/least.py`) is this one panel "
+            "written by hand over the same client: a fenced and hashed request a seat, a limit, a "
+            "price, an answer read strictly, records and a receipt on disk before they are used, "
+            "a vote; no retries, breakers, deadlines, failures, policies or replays. So much of "
+            f"our own part nobody can leave out. {'; '.join(duties)}."
+        )
     if missing:
         notes.append("\n".join(f"- {line}" for line in missing))
     if not with_peers:
