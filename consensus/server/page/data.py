@@ -81,6 +81,7 @@ def page_data(
         for name in sorted({*shown.types, *_earning(table)}, key=lambda n: (-_weight(shown, n), n))
     ]
     wanted = [one.receipt_id for one in latest] + [one.receipt_id for one in waiting[:newest]]
+    found = _receipts(ledger, wanted, receipts, book, text=text)
     return {
         "format": PAGE_FORMAT,
         "made": moment_text(moment),
@@ -93,11 +94,11 @@ def page_data(
         "step_s": shown.step,
         "starts": list(shown.starts),
         "incidents": _troubles(incidents),
-        "queue": [_waiting(one) for one in waiting],
+        "queue": _queue(waiting, found),
         "alarm_ratio": table.alarms.escalation_ratio,
         "types": types,
         "newest": [_row(one) for one in latest],
-        "receipts": _receipts(ledger, wanted, receipts, book, text=text),
+        "receipts": found,
     }
 
 
@@ -122,6 +123,7 @@ def review_data(
     """
     latest = list_decisions(ledger, task_type=types, since=since, limit=newest)
     wanted = [one.receipt_id for one in latest] + [one.receipt_id for one in waiting[:newest]]
+    found = _receipts(ledger, wanted, (), book, text=False)
     return {
         "format": PAGE_FORMAT,
         "review": None if types is None else list(types),
@@ -129,9 +131,9 @@ def review_data(
         "since": None if since is None else moment_text(since),
         "policy": {"source": table.source, "version": table.version_hash},
         "text": False,
-        "queue": [_waiting(one) for one in waiting],
+        "queue": _queue(waiting, found),
         "newest": [_row(one) for one in latest],
-        "receipts": _receipts(ledger, wanted, (), book, text=False),
+        "receipts": found,
     }
 
 
@@ -289,6 +291,15 @@ def _short(value: object) -> str:
     if isinstance(value, list | tuple):
         return "; ".join(_short(inner) for inner in value)
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _queue(waiting: Sequence[Waiting], shown: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What waits, each with the last reason of its receipt where that is open and may be read.
+
+    A conclusion ends with what spoke against acting.
+    """
+    last = {one["id"]: one["reasons"][-1] for one in shown if one.get("reasons")}
+    return [{**_waiting(one), "because": last.get(one.receipt_id)} for one in waiting]
 
 
 def _waiting(one: Waiting) -> dict[str, Any]:

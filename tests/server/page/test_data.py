@@ -19,6 +19,7 @@ from consensus.policy.demotion import Demotion, demote
 from consensus.policy.history import evidence_sha256
 from consensus.policy.load import load_policy
 from consensus.server.page import page_data, read_page, render_page
+from consensus.tasks import Generate
 from tests.server.page.fixtures import DAY, EVIL, NOON, POLICY, decide, table, usual
 
 
@@ -158,6 +159,26 @@ def test_a_label_takes_a_decision_out_of_the_queue_and_into_its_receipt(
     assert after["queue"] == []
     receipt = next(one for one in after["receipts"] if one["id"] == "waiting-1")
     assert [(one["label"], one["by"]) for one in receipt["labels"]] == [("approve", "ann")]
+
+
+def test_the_queue_says_why_each_waits_and_quotes_no_judged_text(
+    ledger: Ledger, tmp_path: Path
+) -> None:
+    usual(ledger)
+    said = Generate.model_validate(
+        {"type": "reply", "messages": [{"role": "user", "content": "Say it."}]}
+    )
+    decide(ledger, "waiting-2", task=said, answers=["one", "other"], escalate=True)
+    data = read_page(ledger, table(tmp_path))
+    reasons = {name: ledger.receipt(name).decision.reasons for name in ("waiting-1", "waiting-2")}
+    assert {one["receipt_id"]: one["because"] for one in data["queue"]} == {
+        "waiting-1": reasons["waiting-1"][-1],
+        "waiting-2": None,
+    }
+    assert all(reasons.values())
+    page = render_page(data)
+    assert f'<td class="t why">{reasons["waiting-1"][-1]}</td>' in page
+    assert '<td class="t why">its receipt says</td>' in page
 
 
 def test_open_incidents_are_shown_and_those_that_ended_are_not(
