@@ -13,13 +13,14 @@ import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from consensus.ballots import Ballot, Failure
 from consensus.decisions import Decision, Frontier
 from consensus.errors import DataError
+from consensus.models._memo import ByIdentity
 from consensus.orchestrators.checks import Check, Judgement
 from consensus.tasks import Task, describe, parse_task
 
@@ -174,6 +175,7 @@ class Receipt(_Frozen):
 
         if decision.receipt_id is None:
             raise ValueError("a decision without a receipt_id has no receipt")
+        asked = task.model_dump(mode="json", by_alias=True)
         return cls(
             receipt_id=decision.receipt_id,
             created_at=time.time() if created_at is None else created_at,
@@ -181,8 +183,8 @@ class Receipt(_Frozen):
             policy_version=decision.policy_version,
             prices_sha256=prices_sha256,
             prompts_sha256=prompts_sha256,
-            task=task.model_dump(mode="json", by_alias=True),
-            task_sha256=task_sha256(task),
+            task=asked,
+            task_sha256=_question_sha256(asked),
             route={"hops": list(decision.route), "reasons": list(route_reasons)},
             hops=tuple(hop if isinstance(hop, ReceiptHop) else _as_run(hop) for hop in hops),
             frontier=decision.frontier,
@@ -310,18 +312,27 @@ def replay(receipt: Receipt, conclude: Conclude) -> Replay:
 
 def task_sha256(task: Task) -> str:
     """Of the whole task, its caller's id left out: equal questions have equal hashes."""
-    text = json.dumps(
-        task.model_dump(mode="json", by_alias=True, exclude={"id"}),
-        sort_keys=True,
-        separators=(",", ":"),
-    )
+    return _question_sha256(task.model_dump(mode="json", by_alias=True))
+
+
+def _question_sha256(asked: Mapping[str, Any]) -> str:
+    question = {name: value for name, value in asked.items() if name != "id"}
+    text = json.dumps(question, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _spelt(spec: RanStrategy) -> dict[str, Any]:
+    return spec.model_dump(mode="json")
+
+
+_SPELT: Final = ByIdentity(_spelt)
+"""A row's specification is the same for every decision of it."""
 
 
 def _as_run(hop: RanHop) -> ReceiptHop:
     return ReceiptHop(
         name=hop.name,
-        strategy=hop.spec.model_dump(mode="json"),
+        strategy=_SPELT[hop.spec],
         seats=hop.spec.seats,
         ballots=hop.ballots,
         failures=hop.failures,

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from datetime import date
 from decimal import Decimal, InvalidOperation
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -159,8 +160,9 @@ class PriceBook:
             other._overrides
         )
 
-    @property
+    @cached_property
     def _map(self) -> PriceMap:
+        # Once a book: prices and facts are remembered too, and their hash must be that of theirs.
         return load_map(self._path)
 
     def _override(self, model: str) -> tuple[str, Mapping[str, Any]] | None:

@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from pydantic_core import to_json
 
 from consensus.errors import ProviderError
-from consensus.models import _sdk_client
 from consensus.models.anthropic_client import AnthropicClient
 from consensus.models.openai_client import OpenAIClient
 from consensus.models.prices import PriceBook
@@ -76,17 +76,17 @@ async def test_calls_that_begin_together_compose_their_requests_before_any_is_se
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done: list[str] = []
-    send, make = client._transport.send, _sdk_client.to_json
+    send = client._transport.send
 
     def composed(body: Any) -> bytes:
         done.append("composed")
-        return make(body)
+        return to_json(body)
 
     async def sent(*given: Any) -> Any:
         done.append("sent")
         return await send(*given)
 
-    monkeypatch.setattr(_sdk_client, "to_json", composed)
+    monkeypatch.setattr("consensus.models._sdk_client.to_json", composed)
     monkeypatch.setattr(client._transport, "send", sent)
     await asyncio.gather(*(client.complete(ask(model(client)), timeout_s=20) for _ in range(4)))
     assert done == ["composed"] * 4 + ["sent"] * 4
