@@ -7,6 +7,7 @@ space linear in what it prints. Variables hold text that is never parsed as a te
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -144,6 +145,10 @@ def _check(
             raise PromptError(
                 f'unknown test "{node.name}"', where=where, fix=f"one of {', '.join(_TESTS)}"
             )
+        elif isinstance(node, nodes.Const):
+            # jinja writes a constant into Python code as it is shown: "inf" is no number there.
+            if isinstance(node.value, float) and not math.isfinite(node.value):
+                raise PromptError("a number is too large", where=where)
         elif isinstance(node, nodes.Name) and node.ctx == "load":
             if node.name not in variables and node.name not in loops:
                 raise PromptError(

@@ -50,6 +50,7 @@ def test_a_loop_and_a_condition_are_rendered() -> None:
         "{{ a",
         "{% if a %}",
         "{{ a[99999] }}",
+        "{% if 1e999 %}x{% endif %}",
     ],
 )
 def test_what_a_prompt_does_not_need_is_refused_at_its_line(source: str) -> None:
