@@ -57,6 +57,7 @@ FOUND: list[tuple[str, int, bytes]] = [
     ("runs", 0, b'{"format": 1, "prices": {"m": 1}}'),
     ("runs", 1, DEEP),
     ("runs", 2, DEEP),
+    ("prompts", 2, b"---\nname: system\nversion: 1\n---\n{% if 1e999 %}x{% endif %}"),
 ]  # fmt: skip
 
 
