@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from benchmarks.reliability._fuzz_targets import TARGETS
 from benchmarks.reliability.fuzz import shaped
 from consensus.errors import ConsensusError
+from consensus.resources import packaged
 
 DEEP = b"[" * 100_000
 HUGE = "1" + "0" * 400
@@ -57,7 +58,7 @@ FOUND: list[tuple[str, int, bytes]] = [
     ("runs", 0, b'{"format": 1, "prices": {"m": 1}}'),
     ("runs", 1, DEEP),
     ("runs", 2, DEEP),
-    ("prompts", 2, b"---\nname: system\nversion: 1\n---\n{% if 1e999 %}x{% endif %}"),
+    ("prompts", 4, (packaged("prompts") / "scores.md").read_bytes() + b"{% if 1e999 %}x{% endif %}"),
 ]  # fmt: skip
 
 
