@@ -58,7 +58,7 @@ FOUND: list[tuple[str, int, bytes]] = [
     ("runs", 0, b'{"format": 1, "prices": {"m": 1}}'),
     ("runs", 1, DEEP),
     ("runs", 2, DEEP),
-    ("prompts", 4, (packaged("prompts") / "scores.md").read_bytes() + b"{% if 1e999 %}x{% endif %}"),
+    ("prompts", 4, (packaged("prompts") / "scores.md").read_bytes() + b"{% if 1e999 %}{% endif %}"),
 ]  # fmt: skip
 
 
