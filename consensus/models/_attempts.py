@@ -242,7 +242,7 @@ class Attempts:
         if isinstance(error, asyncio.CancelledError):
             failure: FailureClass = "cancelled"
             placed = isinstance(self._clients.client(hop.request.model), PlacedClient)
-            cut = not (placed or getattr(error, "unsent", False))
+            cut = not (placed or getattr(error, "unbilled", False))
         elif isinstance(error, ProviderError):
             failure = error.failure
             self._describe(record, hop.request, error)

@@ -153,7 +153,7 @@ async def _let_others_compose() -> None:
     try:
         await asyncio.sleep(0)
     except asyncio.CancelledError as error:
-        error.unsent = True  # type: ignore[attr-defined]  # nothing has been sent, nor will be billed
+        error.unbilled = True  # type: ignore[attr-defined]  # nothing has been sent
         raise
 
 

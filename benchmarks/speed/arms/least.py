@@ -78,14 +78,18 @@ class Disk:
         database = sqlite3.connect(self._path, isolation_level=None)
         database.execute("PRAGMA synchronous = NORMAL")
         last = 0.0
-        while (first := self._queue.get()) is not None:
+        while (entry := self._queue.get()) is not None:
             time.sleep(max(0.0, last + GROUP_S - time.monotonic()))
-            group = [first]
-            try:
-                while (more := self._queue.get_nowait()) is not None:
-                    group.append(more)
-            except Empty:
-                pass
+            group = [entry]
+            while entry is not None:
+                try:
+                    entry = self._queue.get_nowait()
+                except Empty:
+                    break
+                if entry is None:
+                    self._queue.put(None)  # the end is for the loop outside
+                else:
+                    group.append(entry)
             last = time.monotonic()
             database.execute("BEGIN IMMEDIATE")
             for table, columns in (("calls", CALL_COLUMNS), ("decisions", DECISION_COLUMNS)):
